@@ -1,0 +1,1 @@
+//! The one path of every run: admit, execute, settle, rescue.

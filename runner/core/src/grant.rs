@@ -1,0 +1,402 @@
+//! Needs and grants: what a plugin's manifest asks for, what the operator allows, and the one function that decides.
+//!
+//! It does not know what a verb does. Reading a manifest is `manifest`, reading the configuration is `config`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::{TableName, TargetName};
+
+/// A capability: one interface of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interface {
+    /// Typed reads and named queries.
+    DatabaseRead,
+    /// Changes to rows.
+    DatabaseWrite,
+    /// VACUUM, ANALYZE, REINDEX.
+    DatabaseUpkeep,
+    /// Files below a directory.
+    Files,
+}
+
+impl Interface {
+    /// Every interface that needs a grant, with its name in `wit/`.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("database-read", Self::DatabaseRead),
+        ("database-write", Self::DatabaseWrite),
+        ("database-upkeep", Self::DatabaseUpkeep),
+        ("files", Self::Files),
+    ];
+
+    /// The interface called `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, interface)| interface)
+    }
+
+    /// Its name in `wit/`.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, interface)| *interface == self).map_or("?", |(name, _)| name)
+    }
+
+    /// The verbs it offers.
+    pub fn verbs(self) -> &'static [Verb] {
+        match self {
+            Self::DatabaseRead => &[Verb::Read, Verb::Query],
+            Self::DatabaseWrite => &[Verb::Delete],
+            Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
+            Self::Files => &[Verb::Read, Verb::Remove],
+        }
+    }
+}
+
+/// What may be done with a capability.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verb {
+    /// Look at sizes, statistics, counts, names.
+    Read,
+    /// Call a named query.
+    Query,
+    /// Delete rows.
+    Delete,
+    /// VACUUM.
+    Vacuum,
+    /// ANALYZE.
+    Analyze,
+    /// REINDEX.
+    Reindex,
+    /// Remove files.
+    Remove,
+}
+
+impl Verb {
+    /// Every verb with its text.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("read", Self::Read),
+        ("query", Self::Query),
+        ("delete", Self::Delete),
+        ("vacuum", Self::Vacuum),
+        ("analyze", Self::Analyze),
+        ("reindex", Self::Reindex),
+        ("remove", Self::Remove),
+    ];
+
+    /// The verb called `text`.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, verb)| verb)
+    }
+
+    /// Its text.
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.into_iter().find(|(_, verb)| *verb == self).map_or("?", |(name, _)| name)
+    }
+
+    /// True when something is gone afterwards: such a job needs guards and, on a schedule, an approval.
+    pub fn is_destructive(self) -> bool {
+        matches!(self, Self::Delete | Self::Remove)
+    }
+
+    /// True when the world differs afterwards: such a job holds leases on what it changes.
+    pub fn is_changing(self) -> bool {
+        !matches!(self, Self::Read | Self::Query)
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a grant or a need is about.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Path {
+    /// `database.D.tables.T`.
+    Table(TargetName, TableName),
+    /// `database.D.tables."*"`: every table that the grants name, or in a grant every table there is.
+    AllTables(TargetName),
+    /// `database.D.whole`: sizes and connections of the database itself.
+    Whole(TargetName),
+    /// `database.D.queries.Q`.
+    Query(TargetName, TargetName),
+    /// `directory.N`.
+    Directory(TargetName),
+}
+
+impl Path {
+    /// The configured target this path is in, as `database.app` or `directory.temp`.
+    pub fn target(&self) -> String {
+        match self {
+            Self::Table(database, _) | Self::AllTables(database) | Self::Whole(database) | Self::Query(database, _) => {
+                format!("database.{database}")
+            }
+            Self::Directory(name) => format!("directory.{name}"),
+        }
+    }
+
+    /// True when a grant on `self` also covers `other`. A bare table name and the same name in the default schema
+    /// are one table; [`crate::config`] normalises both before they meet here.
+    pub fn covers(&self, other: &Self) -> bool {
+        self == other
+            || match (self, other) {
+                (Self::AllTables(mine), Self::Table(theirs, _)) => mine == theirs,
+                _ => false,
+            }
+    }
+}
+
+/// A TOML key: bare where TOML allows it, quoted otherwise.
+fn key(text: &str) -> String {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        text.to_owned()
+    } else {
+        format!("{text:?}")
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(database, table) => write!(f, "database.{database}.tables.{}", key(&table.to_string())),
+            Self::AllTables(database) => write!(f, "database.{database}.tables.\"*\""),
+            Self::Whole(database) => write!(f, "database.{database}.whole"),
+            Self::Query(database, query) => write!(f, "database.{database}.queries.{query}"),
+            Self::Directory(name) => write!(f, "directory.{name}"),
+        }
+    }
+}
+
+/// One thing a plugin asks for, after its manifest met the job's params.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Need {
+    /// The capability.
+    pub interface: Interface,
+    /// What it will do with it.
+    pub verbs: BTreeSet<Verb>,
+    /// On what.
+    pub on: Path,
+    /// The plugin can do without; it is linked as always-denied.
+    pub optional: bool,
+}
+
+/// What the operator allows one job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Grants(#[serde(with = "grants_as_list")] pub BTreeMap<Path, BTreeSet<Verb>>);
+
+mod grants_as_list {
+    //! JSON has no structured keys: grants are a list of pairs there.
+    use super::{BTreeMap, BTreeSet, Path, Verb};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<Path, BTreeSet<Verb>>, to: S) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<Path, BTreeSet<Verb>>, D::Error> {
+        Ok(Vec::<(Path, BTreeSet<Verb>)>::deserialize(from)?.into_iter().collect())
+    }
+}
+
+/// A call or a need that no grant covers.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no grant covers `{verb}` on {on}", verb = verbs_text(.verbs))]
+pub struct Denied {
+    /// The verbs that are missing.
+    pub verbs: BTreeSet<Verb>,
+    /// On what.
+    pub on: Path,
+    /// Every verb the job then has on that path, so that the line to add is complete.
+    pub all: BTreeSet<Verb>,
+}
+
+fn verbs_text(verbs: &BTreeSet<Verb>) -> String {
+    verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>().join("`, `")
+}
+
+impl Denied {
+    /// The exact line to put under `[job.NAME.grant]`.
+    pub fn line_to_add(&self) -> String {
+        let verbs = self.all.iter().map(|verb| format!("\"{verb}\"")).collect::<Vec<_>>().join(", ");
+        format!("{} = [{verbs}]", self.on)
+    }
+}
+
+impl Grants {
+    /// The verbs granted on `path`.
+    pub fn on(&self, path: &Path) -> BTreeSet<Verb> {
+        self.0.iter().filter(|(granted, _)| granted.covers(path)).flat_map(|(_, verbs)| verbs.iter().copied()).collect()
+    }
+
+    /// The tables of `database` that are granted `verb` by name.
+    pub fn tables(&self, database: &TargetName, verb: Verb) -> impl Iterator<Item = &TableName> {
+        self.0.iter().filter_map(move |(path, verbs)| match path {
+            Path::Table(on, table) if on == database && verbs.contains(&verb) => Some(table),
+            _ => None,
+        })
+    }
+
+    /// True when some granted verb destroys something.
+    pub fn is_destructive(&self) -> bool {
+        self.0.values().flatten().any(|verb| verb.is_destructive())
+    }
+}
+
+/// What a job may really do: what its plugin needs *and* its operator granted. The only gate before a port.
+#[derive(Debug, Clone, Default)]
+pub struct Authority {
+    needs: Vec<Need>,
+    grants: Grants,
+}
+
+impl Authority {
+    /// Holds a job's needs against its grants.
+    ///
+    /// # Errors
+    /// Every need that is not optional and not covered, each with the line to add.
+    pub fn resolve(needs: Vec<Need>, grants: Grants) -> Result<Self, Vec<Denied>> {
+        let mut denied = BTreeMap::<Path, Denied>::new();
+        for need in needs.iter().filter(|need| !need.optional) {
+            let has = match &need.on {
+                // "All granted": satisfied by any one table that has the verbs.
+                Path::AllTables(database) => need
+                    .verbs
+                    .iter()
+                    .copied()
+                    .filter(|verb| {
+                        grants.tables(database, *verb).next().is_some() || grants.on(&need.on).contains(verb)
+                    })
+                    .collect(),
+                on => grants.on(on),
+            };
+            let missing: BTreeSet<Verb> = need.verbs.difference(&has).copied().collect();
+            if !missing.is_empty() {
+                let entry = denied.entry(need.on.clone()).or_insert_with(|| Denied {
+                    verbs: BTreeSet::new(),
+                    on: need.on.clone(),
+                    all: grants.on(&need.on),
+                });
+                entry.all.extend(missing.iter().copied());
+                entry.verbs.extend(missing);
+            }
+        }
+        if denied.is_empty() { Ok(Self { needs, grants }) } else { Err(denied.into_values().collect()) }
+    }
+
+    /// Decides one call: allowed only when the manifest needs it and the operator granted it.
+    ///
+    /// # Errors
+    /// The denial, with the line that would allow it.
+    pub fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), Denied> {
+        let needed = self
+            .needs
+            .iter()
+            .any(|need| need.interface == interface && need.verbs.contains(&verb) && need.on.covers(on));
+        let granted = self.grants.on(on);
+        if needed && granted.contains(&verb) {
+            return Ok(());
+        }
+        let mut all = granted;
+        all.insert(verb);
+        Err(Denied { verbs: BTreeSet::from([verb]), on: on.clone(), all })
+    }
+
+    /// The grants it was made from.
+    pub fn grants(&self) -> &Grants {
+        &self.grants
+    }
+
+    /// The needs it was made from.
+    pub fn needs(&self) -> &[Need] {
+        &self.needs
+    }
+
+    /// The interfaces that may be linked; those in `optional` but ungranted answer every call with a denial.
+    pub fn interfaces(&self) -> BTreeSet<Interface> {
+        self.needs.iter().map(|need| need.interface).collect()
+    }
+
+    /// What the job will change: the scopes that it leases.
+    pub fn changes(&self) -> BTreeSet<Path> {
+        self.needs
+            .iter()
+            .flat_map(|need| need.verbs.iter().filter(|verb| verb.is_changing()).map(move |verb| (need, *verb)))
+            .flat_map(|(need, verb)| match &need.on {
+                Path::AllTables(database) => self
+                    .grants
+                    .tables(database, verb)
+                    .map(|table| Path::Table(database.clone(), table.clone()))
+                    .collect::<Vec<_>>(),
+                on if self.grants.on(on).contains(&verb) => vec![on.clone()],
+                _ => Vec::new(),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(name: &str) -> TargetName {
+        name.parse().expect("a name")
+    }
+
+    fn table(name: &str) -> Path {
+        Path::Table(target("app"), name.parse().expect("a table"))
+    }
+
+    fn need(interface: Interface, verbs: &[Verb], on: Path) -> Need {
+        Need { interface, verbs: verbs.iter().copied().collect(), on, optional: false }
+    }
+
+    fn grants(entries: &[(Path, &[Verb])]) -> Grants {
+        Grants(entries.iter().map(|(path, verbs)| (path.clone(), verbs.iter().copied().collect())).collect())
+    }
+
+    #[test]
+    fn a_missing_grant_names_the_whole_line_to_add() {
+        let needs = vec![
+            need(Interface::DatabaseRead, &[Verb::Read], table("user_sessions")),
+            need(Interface::DatabaseWrite, &[Verb::Delete], table("user_sessions")),
+        ];
+        let denied = Authority::resolve(needs, grants(&[(table("user_sessions"), &[Verb::Read])]))
+            .expect_err("delete is missing");
+        assert_eq!(denied.len(), 1);
+        assert_eq!(denied[0].line_to_add(), r#"database.app.tables.user_sessions = ["read", "delete"]"#);
+    }
+
+    #[test]
+    fn a_grant_without_a_need_allows_nothing() {
+        let all = grants(&[(table("a"), &[Verb::Read, Verb::Delete])]);
+        let authority = Authority::resolve(vec![need(Interface::DatabaseRead, &[Verb::Read], table("a"))], all)
+            .expect("read is granted");
+        assert!(authority.authorize(Interface::DatabaseRead, Verb::Read, &table("a")).is_ok());
+        assert!(authority.authorize(Interface::DatabaseWrite, Verb::Delete, &table("a")).is_err());
+        assert!(authority.authorize(Interface::DatabaseRead, Verb::Read, &table("b")).is_err());
+    }
+
+    #[test]
+    fn all_tables_means_those_that_were_granted() {
+        let authority = Authority::resolve(
+            vec![need(Interface::DatabaseUpkeep, &[Verb::Vacuum], Path::AllTables(target("app")))],
+            grants(&[(table("a"), &[Verb::Vacuum]), (table("b"), &[Verb::Read])]),
+        )
+        .expect("one table is granted");
+        assert!(authority.authorize(Interface::DatabaseUpkeep, Verb::Vacuum, &table("a")).is_ok());
+        assert!(authority.authorize(Interface::DatabaseUpkeep, Verb::Vacuum, &table("b")).is_err());
+        assert_eq!(authority.changes(), BTreeSet::from([table("a")]));
+    }
+
+    #[test]
+    fn odd_table_names_are_quoted_as_toml_keys() {
+        assert_eq!(table("billing.rows").to_string(), r#"database.app.tables."billing.rows""#);
+    }
+}

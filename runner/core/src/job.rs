@@ -1,0 +1,219 @@
+//! Jobs, targets and limits as the rest of the house sees them: validated, defaults filled in.
+//!
+//! Reading them from `sereno.toml` is `config`; nothing here knows TOML.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::grant::Grants;
+use crate::guard::Guards;
+use crate::name::{JobName, PluginName, TableName, TargetName};
+use crate::schedule::{Schedule, Zone};
+
+/// The whole configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The folder that relative paths start from.
+    pub folder: PathBuf,
+    /// The zone of schedules.
+    pub timezone: Zone,
+    /// Where run history is kept.
+    pub ledger_url: SecretText,
+    /// By name.
+    pub databases: BTreeMap<TargetName, DatabaseTarget>,
+    /// By name.
+    pub directories: BTreeMap<TargetName, DirectoryTarget>,
+    /// `[plugin.NAME]`: where a plugin is, if not beside the configuration or the program.
+    pub plugins: BTreeMap<PluginName, PathBuf>,
+    /// By name.
+    pub jobs: BTreeMap<JobName, Job>,
+}
+
+/// A text that may hold secrets or references to them (`${env:X}`): never shown, resolved only when it is used.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretText(String);
+
+impl SecretText {
+    /// Wraps the text as it stands in the configuration.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, references unresolved.
+    pub fn reference(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+/// `[database.NAME]`.
+#[derive(Debug, Clone)]
+pub struct DatabaseTarget {
+    /// `postgres://` or `sqlite://`, for rows, with the narrow role.
+    pub url: SecretText,
+    /// For `database-upkeep` only; none: `url`.
+    pub upkeep_url: Option<SecretText>,
+    /// Tables in which nothing may be deleted.
+    pub protected: Vec<TableName>,
+    /// The zone that timestamps without one are read in.
+    pub timezone: Zone,
+    /// How SQLite columns keep time.
+    pub time_format: TimeFormat,
+    /// The operator's named queries.
+    pub queries: BTreeMap<TargetName, NamedQuery>,
+    /// May be restored into.
+    pub scratch: bool,
+}
+
+/// How a SQLite column keeps time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeFormat {
+    /// `YYYY-MM-DD HH:MM:SS[.fff]`, UTC.
+    #[default]
+    Text,
+    /// `YYYY-MM-DDTHH:MM:SS[.fff]Z`.
+    Iso,
+    /// Seconds since 1970.
+    Epoch,
+    /// Milliseconds since 1970.
+    EpochMs,
+}
+
+/// SQL that the operator wrote, for plugins to call by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedQuery {
+    /// One read-only statement with `$1`, `$2`, ... for its parameters.
+    pub sql: String,
+    /// Parameter names and types (`text`, `integer`, `real`, `boolean`, `timestamp`), in the order of their numbers.
+    pub params: Vec<(String, String)>,
+    /// Rows returned at most.
+    pub max_rows: u32,
+}
+
+/// `[directory.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirectoryTarget {
+    /// Absolute.
+    pub path: PathBuf,
+    /// This machine's, or the same for all.
+    pub scope: Scope,
+}
+
+/// Whose a target is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// This machine's.
+    #[default]
+    Host,
+    /// The same from every machine (a database, a network file system).
+    Shared,
+}
+
+/// `[job.NAME]`.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Its name.
+    pub name: JobName,
+    /// Its plugin.
+    pub plugin: PluginName,
+    /// As written; the plugin's manifest fills in defaults and checks types.
+    pub params: BTreeMap<String, Json>,
+    /// When it runs by itself.
+    pub schedule: Option<Schedule>,
+    /// What it may do.
+    pub grants: Grants,
+    /// What bounds its effects; `protected` holds the tables of its databases.
+    pub guards: Guards,
+    /// What bounds its consumption.
+    pub limits: Limits,
+    /// Attempts after the first that ended retryable or lost.
+    pub retries: u32,
+    /// How long it waits for another job on the same table or directory.
+    pub wait: Duration,
+    /// How old a scheduled event may be; none: half the period, at most 12 h.
+    pub max_event_age: Option<Duration>,
+    /// Params that an event may set.
+    pub event_params: Vec<String>,
+    /// Rules and schedules whose bare events mean this job.
+    pub event_sources: Vec<String>,
+    /// A database that refuses the `sereno` schema: the weaker promise was accepted.
+    pub fence: FenceKind,
+}
+
+/// How a job's changes to a database are fenced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FenceKind {
+    /// The token is checked and the effect recorded in the same transaction as the change.
+    #[default]
+    #[serde(rename = "database")]
+    Database,
+    /// Only the ledger knows: after a crash an effect may be missing from it.
+    #[serde(rename = "ledger only")]
+    LedgerOnly,
+}
+
+/// What a guest may consume. Each default has its reason in the reference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Time inside the guest.
+    pub cpu: Duration,
+    /// Time from start to end, host calls included.
+    pub wall: Duration,
+    /// Linear memory in bytes.
+    pub memory_bytes: u64,
+    /// Elements of all tables.
+    pub table_elements: u32,
+    /// Core instances in the component.
+    pub instances: u32,
+    /// Guest handles and host resources.
+    pub handles: u32,
+    /// Bytes that one host call may lift.
+    pub call_bytes: u32,
+    /// Host calls.
+    pub host_calls: u64,
+    /// Rows that named queries return to the guest.
+    pub rows: u64,
+    /// Log lines kept; more are counted and dropped.
+    pub log_lines: u64,
+    /// Bytes of one log line.
+    pub log_line_bytes: u32,
+    /// Bytes of all log lines.
+    pub log_bytes: u64,
+    /// Bytes of findings and measurements.
+    pub output_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpu: Duration::from_secs(5),
+            wall: Duration::from_secs(15 * 60),
+            memory_bytes: 64 << 20,
+            table_elements: 10_000,
+            instances: 16,
+            handles: 1_024,
+            call_bytes: 1 << 20,
+            host_calls: 100_000,
+            rows: 100_000,
+            log_lines: 4_000,
+            log_line_bytes: 8 << 10,
+            log_bytes: 1 << 20,
+            output_bytes: 256 << 10,
+        }
+    }
+}
+
+/// The wall time of a job that does upkeep, which cannot stop half-way.
+pub const UPKEEP_WALL_DEFAULT: Duration = Duration::from_secs(2 * 3600);

@@ -1,0 +1,21 @@
+//! The pure domain of sereno: what a job is, what it may do, what a run went through.
+//!
+//! Nothing here reads a clock, a file, a socket or an environment variable. Core is handed values and ports, and
+//! the crates around it (engine, adapters, cli) supply them. See ARCHITECTURE.md for the invariants it holds.
+
+pub mod capability;
+pub mod config;
+pub mod dispatch;
+pub mod effect;
+pub mod grant;
+pub mod guard;
+pub mod job;
+pub mod manifest;
+pub mod name;
+pub mod plan;
+pub mod ports;
+pub mod report;
+pub mod run;
+pub mod schedule;
+pub mod units;
+pub mod value;

@@ -1,0 +1,219 @@
+//! The ledger: append-only run history, and the leases, flags and measurements beside it.
+//!
+//! `event` is the truth. `run` is a projection that an adapter keeps in the same transaction.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::name::{JobName, RunId};
+use crate::report::{Measurement, Report};
+use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState};
+use crate::value::Instant;
+
+/// Why the ledger did not do as asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It cannot be opened or reached.
+    #[error("could not reach the ledger to {operation}: {reason}")]
+    Unreachable {
+        /// What was attempted.
+        operation: &'static str,
+        /// Without the URL.
+        reason: String,
+    },
+    /// The run cannot meet this event in its state.
+    #[error("run {run} is {state:?} and cannot record `{event}`")]
+    Illegal {
+        /// Which run.
+        run: RunId,
+        /// As it is.
+        state: RunState,
+        /// The event's kind.
+        event: String,
+    },
+    /// No such run.
+    #[error("there is no run {0}")]
+    NoRun(String),
+    /// Several runs start with this text.
+    #[error("`{text}` is the start of {count} run ids; give more of it")]
+    Ambiguous {
+        /// As given.
+        text: String,
+        /// How many.
+        count: usize,
+    },
+    /// It was written by a newer sereno.
+    #[error("the ledger has schema version {found}, and this program knows up to {known}; update sereno")]
+    TooNew {
+        /// In the ledger.
+        found: i64,
+        /// Here.
+        known: i64,
+    },
+    /// The disk is full, even after the ballast was released.
+    #[error("the ledger's disk is full: {0}")]
+    Full(String),
+    /// Anything else.
+    #[error("the ledger could not {operation}: {reason}")]
+    Fault {
+        /// What was attempted.
+        operation: &'static str,
+        /// In the store's words.
+        reason: String,
+    },
+}
+
+/// The projection of a run's events.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// The attempt's id.
+    pub id: RunId,
+    /// The key that it shares with other attempts.
+    pub key: String,
+    /// From 1.
+    pub attempt: u32,
+    /// The job.
+    pub job: JobName,
+    /// All its targets, sorted.
+    pub targets: Vec<String>,
+    /// The tenant or part.
+    pub shard: Option<String>,
+    /// Plan or apply.
+    pub mode: Mode,
+    /// Where it came from.
+    pub reason: Reason,
+    /// What its cutoffs are reckoned from.
+    pub scheduled_at: Instant,
+    /// Hash of what must be the same for an apply or a duplicate: targets, params, grants, guards and needs.
+    pub consent: String,
+    /// SHA-256 of the plugin's bytes.
+    pub digest: String,
+    /// As far as it is.
+    pub state: RunState,
+    /// Where the guest last stopped.
+    pub cursor: Option<String>,
+    /// When it was admitted.
+    pub started_at: Instant,
+    /// None while it runs.
+    pub ended_at: Option<Instant>,
+    /// The outcome's label; none while it runs.
+    pub outcome: Option<String>,
+}
+
+/// What a new attempt is recorded as.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewRun {
+    /// Everything but `state`, `ended_at`, `outcome` and the attempt's number, which the ledger chooses.
+    pub row: RunRow,
+    /// For the `started` event.
+    pub request: RunRequest,
+    /// Params with defaults filled in.
+    pub params: serde_json::Value,
+}
+
+/// One stored event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvent {
+    /// From 1, without gaps.
+    pub seq: u64,
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub event: RunEvent,
+}
+
+/// A lease that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What is leased.
+    pub scope: String,
+    /// Who holds it.
+    pub run: RunId,
+    /// Grows with every lease on the scope: the fence.
+    pub token: i64,
+    /// Until when, unless it is renewed.
+    pub until: Instant,
+}
+
+/// A scope that somebody holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which scope.
+    pub scope: String,
+    /// By which run.
+    pub run: RunId,
+    /// Of which job.
+    pub job: JobName,
+    /// Until when.
+    pub until: Instant,
+}
+
+/// What an operator asked of running jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flag {
+    /// Stop the run.
+    Cancel,
+    /// Start no run of the job.
+    Pause,
+}
+
+/// Which runs to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunQuery {
+    /// Of this job only.
+    pub job: Option<JobName>,
+    /// With this key only.
+    pub key: Option<String>,
+    /// Only those that have not ended.
+    pub running: bool,
+    /// The newest this many.
+    pub limit: u32,
+}
+
+/// Run history. Implementations pass `tests/conformance/ledger.rs`.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// Records a new attempt and its `started` event, and answers the row with its attempt number (one more than
+    /// the key's highest).
+    async fn start(&self, run: NewRun) -> Result<RunRow, LedgerError>;
+
+    /// Appends events in one transaction and updates the projection; refuses what the run's state does not allow,
+    /// and then appends none.
+    async fn append(&self, run: &RunId, at: Instant, events: &[RunEvent]) -> Result<(), LedgerError>;
+
+    /// One run, by id or by an unambiguous start of it.
+    async fn run(&self, id: &str) -> Result<RunRow, LedgerError>;
+
+    /// Newest first.
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, LedgerError>;
+
+    /// All events of a run, in order.
+    async fn events(&self, run: &RunId) -> Result<Vec<StoredEvent>, LedgerError>;
+
+    /// The report of an ended run.
+    async fn report(&self, run: &RunId) -> Result<Option<Report>, LedgerError>;
+
+    /// Takes every scope or none; a lease that ran out counts as free. Answers what is held by others.
+    async fn lease(&self, run: &RunId, job: &JobName, scopes: &[String], now: Instant, ttl: Duration) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError>;
+
+    /// Renews all of a run's leases; false when one of them is no longer its own.
+    async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError>;
+
+    /// Gives all of a run's leases back.
+    async fn release(&self, run: &RunId) -> Result<(), LedgerError>;
+
+    /// Runs that have not ended and hold no live lease: their host died.
+    async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError>;
+
+    /// Raises or lowers a flag on a run id, a job's name, or `*`.
+    async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError>;
+
+    /// True when the flag is raised on any of these.
+    async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError>;
+
+    /// Keeps measurements of a run.
+    async fn measure(&self, run: &RunId, at: Instant, measurements: &[Measurement]) -> Result<(), LedgerError>;
+}

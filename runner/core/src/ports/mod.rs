@@ -1,0 +1,9 @@
+//! The ports: what core asks of the world, one trait and its error a file.
+//!
+//! Adapters implement them; the conformance suites under `tests/conformance` say what each must mean.
+
+pub mod clock;
+pub mod database;
+pub mod files;
+pub mod ledger;
+pub mod plugins;

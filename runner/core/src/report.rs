@@ -1,0 +1,177 @@
+//! What a run says of itself: effects in the host's words, findings and measurements in the plugin's.
+//!
+//! Nothing here decides anything. [`Report`] is a contract: `schema_version` 1 only grows.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::grant::Verb;
+use crate::guard::GuardState;
+use crate::name::{JobName, RunId};
+use crate::run::{Mode, Outcome, Reason};
+
+/// The version that [`Report::schema_version`] carries.
+pub const REPORT_SCHEMA_VERSION: u32 = 1;
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Work was left over or something will need a person.
+    Warn,
+    /// A person is needed now.
+    Critical,
+}
+
+/// Something a plugin or the host noticed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Stable and short, such as `rows-never-reached`.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about, as a grant path.
+    pub target: String,
+    /// One sentence.
+    pub text: String,
+    /// What to do next.
+    pub next: Option<String>,
+}
+
+/// A number kept over time. None is unknown, which is never 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Dotted and stable, such as `disk.used_percent`.
+    pub name: String,
+    /// What was measured, as a grant path.
+    pub target: String,
+    /// The reading.
+    pub value: Option<f64>,
+    /// `bytes`, `rows`, `files`, `percent`, `count`, `seconds`.
+    pub unit: String,
+    /// Why it is unknown, or how it was found.
+    pub note: Option<String>,
+}
+
+/// What a run changed, or would change, on one target with one verb and cutoff.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Effect {
+    /// What was done.
+    pub verb: Verb,
+    /// On what, as a grant path: `database.app.tables.user_sessions`.
+    pub on: String,
+    /// `rows`, `files`, `directories`, `tables` or `indexes`.
+    pub unit: String,
+    /// Which ones, in words: `updated_at before 2026-11-17 02:30 UTC`.
+    pub what: String,
+    /// How many the run set out to change: counted before the first.
+    pub planned: u64,
+    /// How many there were in all; none where nobody counted.
+    pub total: Option<u64>,
+    /// How many were changed; 0 in a plan.
+    pub done: u64,
+    /// Bytes changed or freed (planned ones in a plan); none where nobody knows.
+    pub bytes: Option<u64>,
+    /// True when `bytes` is a guess, as for upkeep in a plan.
+    pub bytes_estimated: bool,
+    /// How many matched and were left: locked, no permission.
+    pub skipped: u64,
+    /// Everything strictly before it was meant.
+    pub cutoff: Option<DateTime<Utc>>,
+    /// The guard that stands nearest to its limit.
+    pub guard: Option<GuardState>,
+}
+
+/// One target's part of a report.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TargetReport {
+    /// `database.app` or `directory.temp`.
+    pub target: String,
+    /// What changed.
+    pub effects: Vec<Effect>,
+    /// What was noticed.
+    pub findings: Vec<Finding>,
+}
+
+/// What the guest consumed, for the person who sets limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LimitsUsed {
+    /// Milliseconds of wall time.
+    pub wall_ms: u64,
+    /// Milliseconds inside the guest, in ticks of 10.
+    pub cpu_ms: u64,
+    /// Most linear memory at any time, in bytes.
+    pub memory_bytes: u64,
+    /// Host calls made.
+    pub host_calls: u64,
+    /// Rows that named queries returned.
+    pub rows: u64,
+    /// Log lines written.
+    pub log_lines: u64,
+    /// Log lines dropped beyond the limit.
+    pub log_lines_dropped: u64,
+}
+
+/// Everything about one attempt, as people, scripts and later runs read it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// 1.
+    pub schema_version: u32,
+    /// The attempt's id.
+    pub run: RunId,
+    /// The key that makes deliveries of the same work one.
+    pub key: String,
+    /// 1 for the first.
+    pub attempt: u32,
+    /// The job.
+    pub job: JobName,
+    /// Plan or apply.
+    pub mode: Mode,
+    /// Where it came from.
+    pub reason: Reason,
+    /// What every cutoff is reckoned from.
+    pub scheduled_at: DateTime<Utc>,
+    /// When the attempt was admitted.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub ended_at: DateTime<Utc>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// True when the key had succeeded before and this is the stored report.
+    pub duplicate: bool,
+    /// By target.
+    pub targets: Vec<TargetReport>,
+    /// By name.
+    pub measurements: Vec<Measurement>,
+    /// What the guest consumed.
+    pub limits_used: LimitsUsed,
+    /// True when more is left under the same key.
+    pub continued: bool,
+    /// The params the run was given, defaults filled in.
+    pub params: Json,
+    /// Promises that are weaker than usual, such as `fence: ledger only`.
+    pub notes: Vec<String>,
+}
+
+impl Report {
+    /// All effects, whatever their target.
+    pub fn effects(&self) -> impl Iterator<Item = &Effect> {
+        self.targets.iter().flat_map(|target| &target.effects)
+    }
+
+    /// All findings, whatever their target.
+    pub fn findings(&self) -> impl Iterator<Item = &Finding> {
+        self.targets.iter().flat_map(|target| &target.findings)
+    }
+
+    /// The exit code of a command that ran it: the outcome's, or 6 for a success with a finding at or above
+    /// `fail_on`.
+    pub fn exit_code(&self, fail_on: Option<Severity>) -> u8 {
+        let code = self.outcome.exit_code();
+        let found = fail_on.is_some_and(|least| self.findings().any(|finding| finding.severity >= least));
+        if code == 0 && found { 6 } else { code }
+    }
+}

@@ -1,0 +1,355 @@
+//! A run: its request, key, attempts, outcome and events.
+//!
+//! The state machine is [`RunState::after`]. Keeping runs is the ledger port's business.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+use sha2::{Digest, Sha256};
+
+use crate::guard::Allowances;
+use crate::name::{JobName, RunId};
+use crate::report::{Effect, Report};
+use crate::value::rfc3339;
+
+/// Whether changes are made or only counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Count and word every effect, change nothing.
+    Plan,
+    /// Do it.
+    Apply,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plan => "plan",
+            Self::Apply => "apply",
+        })
+    }
+}
+
+/// Where a run comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// A person at the command line.
+    Manual,
+    /// The schedule's own tick.
+    Tick,
+    /// An event from outside; the text is its shape.
+    Event(String),
+    /// The plan of this run, applied.
+    Apply(RunId),
+    /// More work under the same key.
+    Continuation,
+}
+
+impl Reason {
+    /// Scheduled runs may be stale and need an approval; manual ones never.
+    pub fn is_scheduled(&self) -> bool {
+        matches!(self, Self::Tick | Self::Event(_))
+    }
+}
+
+/// Everything a trigger hands to dispatch. Two runs differ only in these values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// Which job.
+    pub job: JobName,
+    /// Params that the request sets over the configured ones.
+    pub params: BTreeMap<String, Json>,
+    /// Plan or apply.
+    pub mode: Mode,
+    /// What cutoffs are reckoned from; none: the moment of acceptance.
+    pub scheduled_at: Option<DateTime<Utc>>,
+    /// The operator's own key, or none for the derived or random one.
+    pub key: Option<String>,
+    /// The tenant or part.
+    pub shard: Option<String>,
+    /// Where it comes from.
+    pub reason: Reason,
+    /// Guards that this one apply lifts.
+    pub allow: Allowances,
+    /// Stop at `continued` instead of going on.
+    pub once: bool,
+}
+
+impl RunRequest {
+    /// A manual apply of `job`, now, under a random key.
+    pub fn manual(job: JobName) -> Self {
+        Self {
+            job,
+            params: BTreeMap::new(),
+            mode: Mode::Apply,
+            scheduled_at: None,
+            key: None,
+            shard: None,
+            reason: Reason::Manual,
+            allow: Allowances::default(),
+            once: false,
+        }
+    }
+}
+
+/// The hash that makes deliveries of the same work one.
+///
+/// `given` is the operator's key, or else the scheduled time; `host` is the host's name when a target is
+/// host-scoped, so that each machine cleans its own directory.
+pub fn run_key(job: &JobName, targets: &[String], shard: Option<&str>, mode: Mode, host: Option<&str>, given: &str) -> String {
+    let mut targets = targets.to_vec();
+    targets.sort();
+    targets.dedup();
+    let parts = serde_json::json!([job, targets, shard, mode, host, given]);
+    digest(parts.to_string().as_bytes())[..32].to_owned()
+}
+
+/// The key text of a request that gives none.
+pub fn scheduled_key(at: DateTime<Utc>) -> String {
+    format!("at:{}", rfc3339(at))
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Why dispatch or a capability refused.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusal {
+    /// No grant covers what the plugin needs.
+    Grant,
+    /// A guard is exceeded.
+    Guard,
+    /// A scheduled destructive job has no approval.
+    PlanNeeded,
+    /// The scheduled time or a cutoff lies in the future of the target.
+    Future,
+}
+
+/// Why nothing was done, in good order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Skip {
+    /// The job, or this very key, is at work elsewhere.
+    Overlap,
+    /// The event is too old.
+    Stale,
+    /// The job is paused.
+    Paused,
+}
+
+/// How a run ended. A closed set: see architecture.md §3 for what each carrier does with it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// All of it.
+    Succeeded,
+    /// In order, with more to do under the same key.
+    Continued,
+    /// Some targets.
+    Partial(String),
+    /// Nothing, in good order.
+    Skipped(Skip, String),
+    /// Not allowed.
+    Refused(Refusal, String),
+    /// Would fail again.
+    Failed(String),
+    /// May succeed when delivered again.
+    Retryable(String),
+    /// A target or the ledger cannot be reached.
+    Unreachable(String),
+    /// The guest trapped.
+    Trap(String),
+    /// The plugin is none, or answered nonsense.
+    Invalid(String),
+    /// The guest used up a limit; the name is the limit's.
+    Limit(String, String),
+    /// The operator cancelled it.
+    Cancelled,
+    /// The host was told to stop.
+    Interrupted,
+    /// The request or the configuration is wrong.
+    Usage(String),
+    /// The host died; closed by a later run.
+    Lost(String),
+}
+
+impl Outcome {
+    /// The exit code of the command line.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Succeeded => 0,
+            Self::Failed(_) | Self::Retryable(_) | Self::Trap(_) | Self::Invalid(_) | Self::Lost(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Refused(..) => 3,
+            Self::Continued | Self::Partial(_) => 4,
+            Self::Skipped(..) => 5,
+            Self::Unreachable(_) => 7,
+            Self::Limit(..) => 8,
+            Self::Cancelled => 130,
+            Self::Interrupted => 143,
+        }
+    }
+
+    /// Short and stable: `succeeded`, `refused(guard)`, `limit(memory)`.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Succeeded => "succeeded".into(),
+            Self::Continued => "continued".into(),
+            Self::Partial(_) => "partial".into(),
+            Self::Skipped(why, _) => format!("skipped({})", kebab(why)),
+            Self::Refused(why, _) => format!("refused({})", kebab(why)),
+            Self::Failed(_) => "failed(permanent)".into(),
+            Self::Retryable(_) => "failed(retryable)".into(),
+            Self::Unreachable(_) => "unreachable".into(),
+            Self::Trap(_) => "trap".into(),
+            Self::Invalid(_) => "invalid".into(),
+            Self::Limit(name, _) => format!("limit({name})"),
+            Self::Cancelled => "cancelled".into(),
+            Self::Interrupted => "interrupted".into(),
+            Self::Usage(_) => "usage".into(),
+            Self::Lost(_) => "lost".into(),
+        }
+    }
+
+    /// The text that explains it, where there is one.
+    pub fn message(&self) -> Option<&str> {
+        match self {
+            Self::Partial(text)
+            | Self::Skipped(_, text)
+            | Self::Refused(_, text)
+            | Self::Failed(text)
+            | Self::Retryable(text)
+            | Self::Unreachable(text)
+            | Self::Trap(text)
+            | Self::Invalid(text)
+            | Self::Limit(_, text)
+            | Self::Usage(text)
+            | Self::Lost(text) => Some(text),
+            Self::Succeeded | Self::Continued | Self::Cancelled | Self::Interrupted => None,
+        }
+    }
+
+    /// True when a later delivery may do better.
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Retryable(_) | Self::Unreachable(_) | Self::Cancelled | Self::Interrupted | Self::Lost(_)
+        )
+    }
+}
+
+fn kebab(value: &impl Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|json| json.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// One line of a run's history: the truth from which everything else is derived.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum RunEvent {
+    /// Written before the guest executes.
+    Started {
+        /// The request, so that a lost run can be submitted again.
+        request: Box<RunRequest>,
+        /// Params with defaults filled in.
+        params: Json,
+        /// Where an earlier attempt stopped.
+        cursor: Option<String>,
+    },
+    /// Files are about to be removed: written before a batch, so that a crash leaves a trace.
+    Intent {
+        /// The effect as it is about to be; `done` is 0.
+        effect: Box<Effect>,
+    },
+    /// A batch is done. Effects with the same verb, path and words add up.
+    Effect {
+        /// What this batch added.
+        effect: Box<Effect>,
+    },
+    /// The guest's cursor after its last call in order.
+    Cursor {
+        /// Opaque.
+        cursor: String,
+    },
+    /// A line of the guest's log.
+    Log {
+        /// `debug`, `info`, `warn` or `error`.
+        level: String,
+        /// Escaped.
+        message: String,
+        /// Key and value.
+        fields: Vec<(String, String)>,
+    },
+    /// The terminal event.
+    Ended {
+        /// The whole report.
+        report: Box<Report>,
+    },
+    /// The terminal event of a run whose host died, written by another run.
+    Rescued {
+        /// The report, rebuilt from what is recorded.
+        report: Box<Report>,
+    },
+}
+
+/// What a run is, after its events so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunState {
+    /// No event yet.
+    New,
+    /// `started`, and no terminal event.
+    Running,
+    /// Closed.
+    Ended,
+}
+
+impl RunState {
+    /// The state after `event`, or none when a run in this state cannot meet it.
+    pub fn after(self, event: &RunEvent) -> Option<Self> {
+        match (self, event) {
+            (Self::New, RunEvent::Started { .. }) => Some(Self::Running),
+            (Self::Running, RunEvent::Ended { .. } | RunEvent::Rescued { .. }) => Some(Self::Ended),
+            (
+                Self::Running,
+                RunEvent::Intent { .. } | RunEvent::Effect { .. } | RunEvent::Cursor { .. } | RunEvent::Log { .. },
+            ) => Some(Self::Running),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_ignores_the_order_of_targets_and_nothing_else() {
+        let job: JobName = "purge".parse().expect("a name");
+        let key = |targets: &[&str], shard, mode, host, given| {
+            let targets: Vec<String> = targets.iter().map(|&target| target.to_owned()).collect();
+            run_key(&job, &targets, shard, mode, host, given)
+        };
+        let base = key(&["a", "b"], None, Mode::Apply, None, "k");
+        assert_eq!(base, key(&["b", "a"], None, Mode::Apply, None, "k"));
+        assert_ne!(base, key(&["a"], None, Mode::Apply, None, "k"));
+        assert_ne!(base, key(&["a", "b"], Some("t1"), Mode::Apply, None, "k"));
+        assert_ne!(base, key(&["a", "b"], None, Mode::Plan, None, "k"));
+        assert_ne!(base, key(&["a", "b"], None, Mode::Apply, Some("host"), "k"));
+        assert_ne!(base, key(&["a", "b"], None, Mode::Apply, None, "l"));
+    }
+
+    #[test]
+    fn labels_are_stable() {
+        assert_eq!(Outcome::Refused(Refusal::PlanNeeded, String::new()).label(), "refused(plan-needed)");
+        assert_eq!(Outcome::Skipped(Skip::Overlap, String::new()).label(), "skipped(overlap)");
+        assert_eq!(Outcome::Limit("memory".into(), String::new()).label(), "limit(memory)");
+    }
+}

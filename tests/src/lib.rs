@@ -1,0 +1,4 @@
+//! What the tests that cross crates stand on: throw-away servers and bounded waiting.
+
+pub mod postgres;
+pub mod wait;
