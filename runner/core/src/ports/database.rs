@@ -296,8 +296,8 @@ pub trait Database: Send + Sync {
     /// Deletes up to `max` rows in one short transaction with the fence's check and record.
     async fn delete_batch(&self, purge: &Purge, cursor: Option<&str>, max: u32, fence: &Fence) -> Result<DeleteBatch, DatabaseError>;
 
-    /// What [`Self::delete_batch`] would do, without doing it.
-    async fn preview_delete_batch(&self, purge: &Purge, cursor: Option<&str>, max: u32, fence: &Fence) -> Result<DeleteBatch, DatabaseError>;
+    /// What [`Self::delete_batch`] would do, without doing it; rows that match one of `without` are gone already.
+    async fn preview_delete_batch(&self, purge: &Purge, without: &[Filter], cursor: Option<&str>, max: u32, fence: &Fence) -> Result<DeleteBatch, DatabaseError>;
 
     /// Does one upkeep task within `limit`.
     async fn upkeep(&self, task: &UpkeepTask, limit: Duration, fence: &Fence) -> Result<Upkeep, DatabaseError>;

@@ -144,8 +144,9 @@ pub trait Directory: Send + Sync {
     /// Free and total space.
     async fn usage(&self) -> Result<DiskUsage, FilesError>;
 
-    /// Names only, and only until there are more than `limit`: entries of every kind below the directory.
-    async fn entries_up_to(&self, recursive: bool, limit: u64) -> Result<u64, FilesError>;
+    /// Regular files below the directory by their directory entries alone (an entry of unknown type counts), and
+    /// only until there are more than `limit`.
+    async fn files_up_to(&self, recursive: bool, limit: u64) -> Result<u64, FilesError>;
 
     /// Counts what matches.
     async fn summarize(&self, filter: &FileFilter, without: &[FileFilter]) -> Result<Summary, FilesError>;
