@@ -14,6 +14,7 @@ pub mod manifest;
 pub mod name;
 pub mod plan;
 pub mod ports;
+pub mod reference;
 pub mod report;
 pub mod run;
 pub mod schedule;
