@@ -1,40 +1,230 @@
-//! A directory behind its guards.
+//! A directory behind its guards: proves the count before the first file goes, bounds the bytes while they go.
+//!
+//! The port under it is the adapter in apply and `plan::PlannedDirectory` in plan; the path here is the same but
+//! for the proof: an apply of a directory that holds fewer files than the guard allows need not stat them twice.
 
-use crate::ports::files::{Bucket, DiskUsage, Page, Removal, Span, Summary};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
+use super::{Hold, worse};
+use crate::grant::{Path, Verb};
+use crate::guard::GuardState;
+use crate::name::TargetName;
+use crate::ports::clock::Clock;
+use crate::ports::files::{Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary};
 use crate::ports::plugins::CallError;
+use crate::report::Effect;
+use crate::run::{Mode, RunEvent};
 use crate::value::FileFilter;
 
-/// One directory, for one run.
-pub struct DirectoryCapability {}
+/// One directory, for one attempt.
+pub struct DirectoryCapability {
+    on: String,
+    port: Arc<dyn Directory>,
+    clock: Arc<dyn Clock>,
+    hold: Arc<Hold>,
+    /// The removals that passed their guards.
+    open: Mutex<Vec<FileFilter>>,
+}
+
+impl From<FilesError> for CallError {
+    fn from(error: FilesError) -> Self {
+        let text = error.to_string();
+        match error {
+            FilesError::NotFound { .. } => Self::NotFound(text),
+            FilesError::Invalid(_) => Self::Invalid(text),
+            FilesError::Unfit { .. } | FilesError::Io { .. } => Self::Fault(text),
+        }
+    }
+}
 
 impl DirectoryCapability {
+    /// Puts `port` behind the guards of `hold`.
+    pub fn new(name: TargetName, port: Arc<dyn Directory>, clock: Arc<dyn Clock>, hold: Arc<Hold>) -> Self {
+        Self { on: Path::Directory(name).to_string(), port, clock, hold, open: Mutex::new(Vec::new()) }
+    }
+
     /// Free and total space; in a plan with what it would have freed.
     pub async fn usage(&self) -> Result<DiskUsage, CallError> {
-        todo!()
+        Ok(self.port.usage().await?)
     }
 
     /// Counts what matches, less what a plan has planned away.
-    pub async fn summarize(&self, _filter: FileFilter) -> Result<Summary, CallError> {
-        todo!()
+    pub async fn summarize(&self, filter: FileFilter) -> Result<Summary, CallError> {
+        Ok(self.port.summarize(&filter, &[]).await?)
     }
 
     /// By age.
-    pub async fn age_histogram(&self, _filter: FileFilter, _span: Span) -> Result<Vec<Bucket>, CallError> {
-        todo!()
+    pub async fn age_histogram(&self, filter: FileFilter, span: Span) -> Result<Vec<Bucket>, CallError> {
+        Ok(self.port.age_histogram(&filter, &[], span).await?)
     }
 
     /// One page.
-    pub async fn entries(&self, _filter: FileFilter, _cursor: Option<&str>, _max: u32) -> Result<Page, CallError> {
-        todo!()
+    pub async fn entries(&self, filter: FileFilter, cursor: Option<&str>, max: u32) -> Result<Page, CallError> {
+        Ok(self.port.entries(&filter, &[], cursor, max).await?)
     }
 
-    /// One batch of a removal.
-    pub async fn remove_batch(&self, _filter: FileFilter, _cursor: Option<&str>, _max: u32) -> Result<Removal, CallError> {
-        todo!()
+    /// One batch of a removal. The first of each removal is held against the guards before any file goes.
+    pub async fn remove_batch(&self, filter: FileFilter, cursor: Option<&str>, max: u32) -> Result<Removal, CallError> {
+        let allowance = self.pass_guards(&filter).await?;
+        self.intend(&filter).await?;
+        let removal = self.port.remove_batch(&filter, cursor, max, allowance).await?;
+        self.settle(&filter, removal).await
     }
 
-    /// The named files, while they match.
-    pub async fn remove(&self, _paths: &[Vec<u8>], _filter: FileFilter) -> Result<Removal, CallError> {
-        todo!()
+    /// The named files, each only while it matches.
+    pub async fn remove(&self, paths: &[Vec<u8>], filter: FileFilter) -> Result<Removal, CallError> {
+        let allowance = self.pass_guards(&filter).await?;
+        self.intend(&filter).await?;
+        let removal = self.port.remove(paths, &filter, allowance).await?;
+        self.settle(&filter, removal).await
+    }
+
+    /// A crash between a removal and its record leaves this line behind.
+    async fn intend(&self, filter: &FileFilter) -> Result<(), CallError> {
+        if self.hold.mode == Mode::Plan {
+            return Ok(());
+        }
+        let effect = Box::new(self.effect(filter, "files"));
+        self.hold.recorder.record(vec![RunEvent::Intent { effect }]).await
+    }
+
+    async fn settle(&self, filter: &FileFilter, removal: Removal) -> Result<Removal, CallError> {
+        let apply = self.hold.mode == Mode::Apply;
+        let mut files = Effect {
+            planned: removal.files + removal.skipped,
+            done: if apply { removal.files } else { 0 },
+            bytes: Some(removal.bytes),
+            skipped: removal.skipped,
+            ..self.effect(filter, "files")
+        };
+        if removal.exhausted {
+            files.guard = self.exhausted(filter);
+        }
+        let stopped = self.hold.stop_at(&files);
+        self.hold.note(None, files).await?;
+        if removal.directories > 0 {
+            let directories = Effect {
+                planned: removal.directories,
+                done: if apply { removal.directories } else { 0 },
+                ..self.effect(filter, "directories")
+            };
+            self.hold.note(None, directories).await?;
+        }
+        stopped.map(|()| removal)
+    }
+
+    /// Which guard it was that ended the allowance.
+    fn exhausted(&self, filter: &FileFilter) -> Option<GuardState> {
+        let effect = self.effect(filter, "files");
+        let (files, bytes) = self.taken();
+        let plan = self.hold.judge_plan(&effect, files + 1).filter(|guard| guard.exceeded);
+        plan.or_else(|| self.hold.guards.max_files.map(|limit| GuardState::new("max_files", limit as f64, (files + 1) as f64)).filter(|guard| guard.exceeded))
+            .or_else(|| {
+                self.hold.guards.max_bytes.map(|limit| GuardState {
+                    exceeded: true,
+                    ..GuardState::new("max_bytes", limit as f64, bytes as f64)
+                })
+            })
+    }
+
+    /// Files and bytes removed, or planned, under this key so far.
+    fn taken(&self) -> (u64, u64) {
+        let plan = self.hold.mode == Mode::Plan;
+        self.hold
+            .before
+            .iter()
+            .map(|effect| (effect, effect.done))
+            .chain(self.hold.book.effects().iter().map(|effect| (effect, if plan { effect.planned } else { effect.done })))
+            .filter(|(effect, _)| effect.verb == Verb::Remove && effect.unit == "files")
+            .fold((0, 0), |(files, bytes), (effect, count)| (files + count, bytes + effect.bytes.unwrap_or_default()))
+    }
+
+    /// Everything that must hold before the first file goes, once a removal; then how much may still go.
+    async fn pass_guards(&self, filter: &FileFilter) -> Result<Allowance, CallError> {
+        let mut open = self.open.lock().await;
+        if !open.contains(filter) {
+            self.open_removal(filter).await?;
+            open.push(filter.clone());
+        }
+        if self.hold.mode == Mode::Plan {
+            return Ok(Allowance { files: u64::MAX, bytes: u64::MAX });
+        }
+        let (files, bytes) = self.taken();
+        let effect = self.effect(filter, "files");
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of files")]
+        let planned = self
+            .hold
+            .judge_plan(&effect, self.done_now(&effect))
+            .map(|guard| (guard.limit - guard.found).max(0.0) as u64);
+        Ok(Allowance {
+            files: self
+                .hold
+                .guards
+                .max_files
+                .map(|limit| limit.saturating_sub(files))
+                .into_iter()
+                .chain(planned)
+                .min()
+                .unwrap_or(u64::MAX),
+            bytes: self.hold.guards.max_bytes.map_or(u64::MAX, |limit| limit.saturating_sub(bytes)),
+        })
+    }
+
+    fn done_now(&self, effect: &Effect) -> u64 {
+        self.hold.book.effects().iter().filter(|other| crate::effect::is_same(other, effect)).map(|other| other.done).sum()
+    }
+
+    async fn open_removal(&self, filter: &FileFilter) -> Result<(), CallError> {
+        let Some(cutoff) = filter.older_than else {
+            return Err(CallError::Invalid(format!("a removal on {} needs `older-than`", self.on)));
+        };
+        let guards = &self.hold.guards;
+        let (before, bytes_before) = self.taken();
+        let mut effect = self.effect(filter, "files");
+        let by_names = match guards.max_files {
+            Some(limit) if self.hold.mode == Mode::Apply && guards.max_files_percent.is_none() => {
+                let left = limit.saturating_sub(before);
+                Some(self.port.files_up_to(filter.recursive, left).await?).filter(|files| *files <= left)
+            }
+            _ => None,
+        };
+        let counted = match by_names {
+            Some(total) => {
+                effect.total = Some(total);
+                guards.max_files.map(|limit| GuardState::new("max_files", limit as f64, before as f64))
+            }
+            None => {
+                let found = self.port.summarize(filter, &[]).await?;
+                effect.total = Some(found.total);
+                let state = guards.judge_files(found.files, Some(found.total), found.bytes, before, bytes_before);
+                if state.as_ref().is_some_and(|state| state.exceeded) && self.hold.mode == Mode::Apply {
+                    effect.planned = found.files;
+                    effect.bytes = Some(found.bytes);
+                }
+                state
+            }
+        };
+        effect.guard = worse(counted, self.hold.judge_cutoff(cutoff, self.clock.now()));
+        self.hold.note(None, effect.clone()).await?;
+        self.hold.stop_at(&effect)
+    }
+
+    fn effect(&self, filter: &FileFilter, unit: &str) -> Effect {
+        Effect {
+            verb: Verb::Remove,
+            on: self.on.clone(),
+            unit: unit.to_owned(),
+            what: filter.to_string(),
+            planned: 0,
+            total: None,
+            done: 0,
+            bytes: None,
+            bytes_estimated: false,
+            skipped: 0,
+            cutoff: filter.older_than,
+            guard: None,
+        }
     }
 }

@@ -1,1 +1,10 @@
 //! Plan mode: decorators of the ports that map every changing verb to its `preview_` twin.
+//!
+//! They remember which filters were planned and answer later reads less those, in flat memory: a plan walks the
+//! very path of the apply. No guard and no word of a report is decided here.
+
+mod database;
+mod files;
+
+pub use database::PlannedDatabase;
+pub use files::PlannedDirectory;

@@ -1,0 +1,123 @@
+//! A database that only pretends to change.
+//!
+//! A purge counts as done for later reads once its last batch was previewed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::grant::Verb;
+use crate::job::NamedQuery;
+use crate::name::{RunId, TableName};
+use crate::ports::database::{
+    Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
+    RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
+};
+use crate::value::{Filter, Instant, Value};
+
+/// The plan-mode decorator of a [`Database`].
+pub struct PlannedDatabase {
+    inner: Arc<dyn Database>,
+    planned: Mutex<BTreeMap<TableName, Vec<Filter>>>,
+}
+
+impl PlannedDatabase {
+    /// Decorates `inner`.
+    pub fn new(inner: Arc<dyn Database>) -> Self {
+        Self { inner, planned: Mutex::default() }
+    }
+
+    fn planned(&self, table: &TableName) -> Vec<Filter> {
+        let planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        planned.get(table).cloned().unwrap_or_default()
+    }
+
+    fn plan(&self, purge: &Purge) {
+        let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
+        planned.entry(purge.table.clone()).or_default().push(purge.filter.clone());
+    }
+}
+
+#[async_trait]
+impl Database for PlannedDatabase {
+    async fn now(&self) -> Result<Instant, DatabaseError> {
+        self.inner.now().await
+    }
+
+    async fn missing(&self, wanted: &[Wanted]) -> Result<Vec<Missing>, DatabaseError> {
+        self.inner.missing(wanted).await
+    }
+
+    async fn rights_missing(&self, table: &TableName, verbs: &[Verb]) -> Result<Vec<Missing>, DatabaseError> {
+        self.inner.rights_missing(table, verbs).await
+    }
+
+    async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError> {
+        self.inner.hazards(table).await
+    }
+
+    async fn statistics(&self) -> Result<DatabaseStatistics, DatabaseError> {
+        self.inner.statistics().await
+    }
+
+    async fn table_statistics(&self, table: &TableName) -> Result<TableStatistics, DatabaseError> {
+        self.inner.table_statistics(table).await
+    }
+
+    async fn indexes(&self, table: &TableName) -> Result<Vec<IndexStatistics>, DatabaseError> {
+        self.inner.indexes(table).await
+    }
+
+    async fn count(&self, table: &TableName, filter: &Filter, without: &[Filter]) -> Result<u64, DatabaseError> {
+        let gone = [self.planned(table).as_slice(), without].concat();
+        self.inner.count(table, filter, &gone).await
+    }
+
+    async fn query(&self, query: &NamedQuery, params: &[Value]) -> Result<Rows, DatabaseError> {
+        self.inner.query(query, params).await
+    }
+
+    async fn take_fence(&self, _fence: &Fence) -> Result<(), DatabaseError> {
+        Ok(())
+    }
+
+    async fn recorded(&self, run: &RunId) -> Result<Vec<RecordedBatch>, DatabaseError> {
+        self.inner.recorded(run).await
+    }
+
+    async fn delete_batch(
+        &self,
+        purge: &Purge,
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+    ) -> Result<DeleteBatch, DatabaseError> {
+        let batch = self.preview_delete_batch(purge, &[], cursor, max, fence).await?;
+        if batch.cursor.is_none() {
+            self.plan(purge);
+        }
+        Ok(batch)
+    }
+
+    async fn preview_delete_batch(
+        &self,
+        purge: &Purge,
+        without: &[Filter],
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+    ) -> Result<DeleteBatch, DatabaseError> {
+        let gone = [self.planned(&purge.table).as_slice(), without].concat();
+        self.inner.preview_delete_batch(purge, &gone, cursor, max, fence).await
+    }
+
+    async fn upkeep(&self, task: &UpkeepTask, limit: Duration, fence: &Fence) -> Result<Upkeep, DatabaseError> {
+        self.inner.preview_upkeep(task, limit, fence).await
+    }
+
+    async fn preview_upkeep(&self, task: &UpkeepTask, limit: Duration, fence: &Fence) -> Result<Upkeep, DatabaseError> {
+        self.inner.preview_upkeep(task, limit, fence).await
+    }
+}
