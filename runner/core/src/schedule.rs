@@ -29,4 +29,9 @@ impl Schedule {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// The first run after `at`.
+    pub fn next_after(&self, _at: crate::value::Instant, _zone: &Zone) -> Option<crate::value::Instant> {
+        todo!()
+    }
 }

@@ -1,1 +1,103 @@
 //! The one path of every run: admit, execute, settle, rescue.
+//!
+//! Every trigger calls [`submit`]; two runs differ only in recorded values. Nothing here knows where a request came
+//! from, what a database is or what WebAssembly is: it holds ports.
+
+mod admit;
+mod apply;
+mod error;
+mod examine;
+mod execute;
+mod record;
+mod rescue;
+mod settle;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::job::Config;
+use crate::ports::clock::{Clock, Entropy};
+use crate::ports::database::Progress;
+use crate::ports::ledger::Ledger;
+use crate::ports::plugins::{Plugins, Targets};
+use crate::report::Report;
+use crate::run::{Mode, Outcome, Reason, RunRequest};
+
+pub use apply::apply;
+pub use error::{DispatchError, Problem};
+pub use examine::{Examined, examine, preflight};
+pub use rescue::rescue;
+
+/// Attempts of one key that may end `continued`: more is a loop.
+const CONTINUATIONS_MAX: u32 = 14;
+
+/// What dispatch works with, for the life of the process.
+#[derive(Clone)]
+pub struct Services {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Run history.
+    pub ledger: Arc<dyn Ledger>,
+    /// The host's clock.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids come from.
+    pub entropy: Arc<dyn Entropy>,
+    /// The engine.
+    pub plugins: Arc<dyn Plugins>,
+    /// Opens databases and directories.
+    pub targets: Arc<dyn Targets>,
+    /// This machine's name, part of the key of host-scoped work.
+    pub host: String,
+    /// Who watches.
+    pub progress: Arc<dyn Progress>,
+}
+
+/// What the host was told while a run is at work.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stop {
+    /// Nothing.
+    #[default]
+    None,
+    /// The operator cancelled (Ctrl-C).
+    Cancel,
+    /// The host must go (SIGTERM).
+    Interrupt,
+}
+
+/// Runs a request to its end: one attempt, or several while its plugin answers `more`.
+///
+/// # Errors
+/// Whatever keeps a run from being admitted and is not an outcome: a wrong request, a ledger out of reach. A
+/// refusal, a skip or a failure is a [`Report`].
+pub async fn submit(services: &Services, request: RunRequest, stop: watch::Receiver<Stop>) -> Result<Report, DispatchError> {
+    run_to_end(services, request, None, stop).await
+}
+
+async fn run_to_end(
+    services: &Services,
+    mut request: RunRequest,
+    plan: Option<Vec<crate::report::Effect>>,
+    stop: watch::Receiver<Stop>,
+) -> Result<Report, DispatchError> {
+    rescue(services).await?;
+    let examined = examine(services, &request).await?;
+    let accepted = admit::accept(services, &examined, &mut request);
+    let mut continued = 0;
+    loop {
+        let admitted = match admit::admit(services, &examined, &accepted, &request).await? {
+            admit::Admission::Run(admitted) => admitted,
+            admit::Admission::Answer(report) => return Ok(*report),
+        };
+        let report = execute::execute(services, &examined, &accepted, *admitted, plan.clone(), stop.clone()).await?;
+        let goes_on = report.outcome == Outcome::Continued && !request.once && *stop.borrow() == Stop::None;
+        continued += 1;
+        if !goes_on || continued > CONTINUATIONS_MAX {
+            return Ok(report);
+        }
+        // The key and the scheduled time stay; only the reason says that this is the same work going on.
+        if request.mode == Mode::Apply && !matches!(request.reason, Reason::Apply(_)) {
+            request.reason = Reason::Continuation;
+        }
+    }
+}

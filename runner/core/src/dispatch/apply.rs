@@ -1,0 +1,112 @@
+//! Applies a recorded plan: that plan's job, params and scheduled time, once, within a day, up to its counts.
+
+use tokio::sync::watch;
+
+use super::{DispatchError, Services, Stop, examine, run_to_end};
+use crate::guard::{Allowances, Guards};
+use crate::name::RunId;
+use crate::ports::ledger::RunQuery;
+use crate::report::Report;
+use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState};
+use crate::units::show_duration;
+use crate::value::show_instant;
+
+/// A plan says nothing about a world that has moved on for a day.
+const PLAN_VALID: chrono::Duration = chrono::Duration::hours(24);
+
+/// Applies the plan `id` (a run id or the start of one), with guards lifted by `allow`.
+///
+/// # Errors
+/// It is no plan, it is too old, it was applied already, its job has changed, an exceeded guard has no allowance,
+/// or whatever keeps a run from being admitted.
+pub async fn apply(services: &Services, id: &str, allow: Allowances, stop: watch::Receiver<Stop>) -> Result<Report, DispatchError> {
+    let row = services.ledger.run(id).await?;
+    let job = &row.job;
+    let again = Some(format!("`sereno plan {job}` makes a new one"));
+    let refused = |message: String| DispatchError::Refused { message, hint: again.clone() };
+    if row.mode != Mode::Plan {
+        return Err(refused(format!("run {} is no plan: it was an {}", row.id, row.mode)));
+    }
+    if row.state != RunState::Ended {
+        return Err(refused(format!("plan {} has not ended", row.id)));
+    }
+    let age = services.clock.now() - row.started_at;
+    if age > PLAN_VALID {
+        let age = show_duration(age.to_std().unwrap_or_default());
+        return Err(refused(format!("plan {} is {age} old; a plan is valid for 24 h", row.id)));
+    }
+    let Some(plan) = services.ledger.report(&row.id).await? else {
+        return Err(refused(format!("plan {} has no report", row.id)));
+    };
+    if !matches!(row.outcome.as_deref(), Some("succeeded" | "refused(guard)")) {
+        let outcome = plan.outcome.label();
+        return Err(refused(format!("plan {} ended {outcome}: there is nothing to apply", row.id)));
+    }
+    allowed(&plan, &allow)?;
+    let key = format!("apply:{}", row.id);
+    let mut request = stored_request(services, &row.id).await?;
+    request.mode = Mode::Apply;
+    request.scheduled_at = Some(row.scheduled_at);
+    request.reason = Reason::Apply(row.id.clone());
+    request.key = Some(key);
+    request.allow = allow;
+    let examined = examine(services, &request).await?;
+    if examined.consent != row.consent {
+        return Err(refused(format!(
+            "job `{job}` has other params, grants, guards or needs than when plan {} was made",
+            row.id
+        )));
+    }
+    let accepted = super::admit::accept(services, &examined, &mut request);
+    let earlier =
+        services.ledger.runs(&RunQuery { key: Some(accepted.key), limit: u32::MAX, ..RunQuery::default() }).await?;
+    if let Some(done) = earlier.iter().find(|row| row.outcome.as_deref() == Some("succeeded")) {
+        return Err(refused(format!(
+            "plan {} was applied by run {} at {}; a plan is applied once",
+            row.id,
+            done.id,
+            show_instant(done.started_at)
+        )));
+    }
+    run_to_end(services, request, Some(plan.effects().cloned().collect()), stop).await
+}
+
+/// One `--allow` per exceeded guard, each up to at least what the plan found, and none that is not known.
+fn allowed(plan: &Report, allow: &Allowances) -> Result<(), DispatchError> {
+    if let Err(name) = Guards::default().lifted(allow) {
+        return Err(DispatchError::Refused {
+            message: format!("`{name}` is no guard that an apply can lift"),
+            hint: Some(format!("these are: {}", Guards::LIFTABLE.join(", "))),
+        });
+    }
+    let missing: Vec<String> = plan
+        .effects()
+        .filter_map(|effect| effect.guard.as_ref())
+        .filter(|guard| guard.exceeded && allow.0.get(&guard.name).is_none_or(|value| *value < guard.found))
+        .map(|guard| {
+            if Guards::LIFTABLE.contains(&guard.name.as_str()) {
+                format!("--allow {}={}", guard.name, guard.found.ceil())
+            } else {
+                format!("(the guard {} cannot be lifted by an apply)", guard.name)
+            }
+        })
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(DispatchError::Refused {
+        message: format!("plan {} exceeds a guard, and nothing was done", plan.run),
+        hint: Some(format!("if that is what you want: sereno apply {} {}", plan.run, missing.join(" "))),
+    })
+}
+
+async fn stored_request(services: &Services, run: &RunId) -> Result<RunRequest, DispatchError> {
+    let events = services.ledger.events(run).await?;
+    events
+        .into_iter()
+        .find_map(|stored| match stored.event {
+            RunEvent::Started { request, .. } => Some(*request),
+            _ => None,
+        })
+        .ok_or_else(|| crate::ports::ledger::LedgerError::NoRun(run.to_string()).into())
+}

@@ -1,0 +1,219 @@
+//! Holds a request against the configuration, the plugin's manifest and the targets' own catalogues, before
+//! anything is leased or started. Every mistake at once; nothing is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::{DispatchError, Problem, Services};
+use crate::grant::{Authority, Denied, Grants, Need, Path, Verb};
+use crate::job::{Job, Scope};
+use crate::manifest::{Reference, ReferenceKind};
+use crate::name::{TableName, TargetName};
+use crate::ports::database::{Database, Wanted};
+use crate::ports::files::Directory;
+use crate::ports::plugins::PluginInfo;
+use crate::run::{Mode, RunRequest, digest};
+
+/// A request that makes sense, as far as files and manifests can tell.
+pub struct Examined {
+    /// Its job.
+    pub job: Job,
+    /// Its plugin.
+    pub plugin: PluginInfo,
+    /// Defaults filled in, units normalised.
+    pub params: Json,
+    /// What the plugin asks for with these params.
+    pub needs: Vec<Need>,
+    /// Columns and indexes that the params name.
+    pub references: Vec<Reference>,
+    /// What it may do, or what is missing for it.
+    pub authority: Result<Arc<Authority>, Vec<Denied>>,
+    /// The targets it works on, sorted: `database.app`, `directory.temp`.
+    pub targets: Vec<String>,
+    /// True when one of them is this machine's own.
+    pub host_scoped: bool,
+    /// Hash of all that a plan's consent is about: targets, params, grants, guards, needs.
+    pub consent: String,
+}
+
+impl Examined {
+    /// The databases among the targets.
+    pub fn databases(&self) -> BTreeSet<TargetName> {
+        self.names(|path| match path {
+            Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => Some(name),
+            Path::Directory(_) => None,
+        })
+    }
+
+    /// The directories among the targets.
+    pub fn directories(&self) -> BTreeSet<TargetName> {
+        self.names(|path| match path {
+            Path::Directory(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    fn names<'a>(&'a self, pick: impl Fn(&'a Path) -> Option<&'a TargetName>) -> BTreeSet<TargetName> {
+        self.needs.iter().filter_map(|need| pick(&need.on)).cloned().collect()
+    }
+}
+
+/// Holds a request against configuration and manifest. Opens no target.
+///
+/// # Errors
+/// Every mistake at once, or a plugin that cannot be read. A missing grant is not one of them: it is in
+/// [`Examined::authority`], because it makes a refused run.
+pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examined, DispatchError> {
+    let config = &services.config;
+    let Some(job) = config.jobs.get(&request.job) else {
+        let names: Vec<&str> = config.jobs.keys().map(|name| name.as_str()).collect();
+        return Err(DispatchError::Usage(vec![Problem::new(
+            format!("job.{}", request.job),
+            format!("there is no job `{}` in the configuration", request.job),
+            Some(format!("its jobs are: {}", names.join(", "))),
+        )]));
+    };
+    let job = job.clone();
+    let plugin = services.plugins.inspect(&job.plugin).await?;
+    let mut given = job.params.clone();
+    given.extend(request.params.clone());
+    let at = |path: &str| format!("job.{}.params.{path}", job.name);
+    let problems = |errors: Vec<crate::manifest::ParamError>| {
+        DispatchError::Usage(
+            errors.into_iter().map(|error| Problem::new(at(&error.path), error.message, error.hint)).collect(),
+        )
+    };
+    let params = plugin.manifest.settle_params(&given).map_err(problems)?;
+    let mut needs = plugin.manifest.needs(&params).map_err(problems)?;
+    let references = plugin.manifest.references(&params).map_err(problems)?;
+    needs.sort();
+    let mut unknown = Vec::new();
+    let mut host_scoped = false;
+    for target in needs.iter().map(|need| &need.on) {
+        match target {
+            Path::Directory(name) => match config.directories.get(name) {
+                Some(directory) => host_scoped |= directory.scope == Scope::Host,
+                None => unknown.push(format!("directory.{name}")),
+            },
+            Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
+                match config.databases.get(name) {
+                    // A SQLite file is this machine's own, as a directory is.
+                    Some(database) => host_scoped |= database.url.reference().starts_with("sqlite:"),
+                    None => unknown.push(format!("database.{name}")),
+                }
+            }
+        }
+    }
+    unknown.sort();
+    unknown.dedup();
+    if !unknown.is_empty() {
+        return Err(DispatchError::Usage(
+            unknown
+                .into_iter()
+                .map(|target| {
+                    let hint = format!("add a section `[{target}]`, or name one that is there");
+                    Problem::new(format!("job.{}.params", job.name), format!("there is no {target}"), Some(hint))
+                })
+                .collect(),
+        ));
+    }
+    let mut targets: Vec<String> = needs.iter().map(|need| need.on.target()).collect();
+    targets.sort();
+    targets.dedup();
+    let consent = consent(&job, &targets, &params, &needs);
+    let authority = Authority::resolve(needs.clone(), job.grants.clone()).map(Arc::new);
+    Ok(Examined { job, plugin, params, needs, references, authority, targets, host_scoped, consent })
+}
+
+fn consent(job: &Job, targets: &[String], params: &Json, needs: &[Need]) -> String {
+    let Grants(_) = &job.grants;
+    let parts = serde_json::json!([job.plugin, targets, params, job.grants, job.guards, needs]);
+    digest(parts.to_string().as_bytes())
+}
+
+/// Opened targets of a run, undecorated.
+#[derive(Default)]
+pub struct Opened {
+    /// By name.
+    pub databases: BTreeMap<TargetName, Arc<dyn Database>>,
+    /// By name.
+    pub directories: BTreeMap<TargetName, Arc<dyn Directory>>,
+}
+
+/// Opens every target of an examined request and asks the catalogues for every table, column, index and right that
+/// it will need. Changes nothing.
+///
+/// # Errors
+/// Everything that is missing, at once; or a target that cannot be opened.
+pub async fn preflight(services: &Services, examined: &Examined, mode: Mode) -> Result<Opened, DispatchError> {
+    let mut opened = Opened::default();
+    for name in examined.directories() {
+        let directory = services.targets.directory(&name).await;
+        let directory =
+            directory.map_err(|source| DispatchError::Directory { name: name.to_string(), source })?;
+        opened.directories.insert(name, directory);
+    }
+    let mut problems = Vec::new();
+    for name in examined.databases() {
+        let failed = |source| DispatchError::Database { name: name.to_string(), source };
+        let database = services.targets.database(&name).await.map_err(failed)?;
+        for missing in database.missing(&wanted(examined, &name)).await.map_err(failed)? {
+            problems.push(Problem::new(
+                format!("job.{} on database.{name}", examined.job.name),
+                format!("there is no {}", missing.what),
+                Some(missing.hint),
+            ));
+        }
+        if problems.is_empty() && mode == Mode::Apply {
+            for (table, verbs) in verbs_by_table(examined, &name) {
+                let verbs: Vec<Verb> = verbs.into_iter().collect();
+                for missing in database.rights_missing(&table, &verbs).await.map_err(failed)? {
+                    problems.push(Problem::new(
+                        format!("job.{} on database.{name}", examined.job.name),
+                        missing.what,
+                        Some(missing.hint),
+                    ));
+                }
+            }
+        }
+        opened.databases.insert(name, database);
+    }
+    if problems.is_empty() { Ok(opened) } else { Err(DispatchError::Usage(problems)) }
+}
+
+/// Every table that a need or a grant behind "all tables" names, every column, every index.
+fn wanted(examined: &Examined, database: &TargetName) -> Vec<Wanted> {
+    let mut wanted: BTreeSet<Wanted> =
+        verbs_by_table(examined, database).into_keys().map(Wanted::Table).collect();
+    for reference in examined.references.iter().filter(|reference| reference.database == *database) {
+        let table = reference.table.clone();
+        wanted.insert(match &reference.kind {
+            ReferenceKind::Column(column) => Wanted::Column(table, column.clone()),
+            ReferenceKind::Index(index) => Wanted::Index(table, index.clone()),
+        });
+    }
+    wanted.into_iter().collect()
+}
+
+fn verbs_by_table(examined: &Examined, database: &TargetName) -> BTreeMap<TableName, BTreeSet<Verb>> {
+    let mut tables = BTreeMap::<TableName, BTreeSet<Verb>>::new();
+    for need in &examined.needs {
+        match &need.on {
+            Path::Table(on, table) if on == database => {
+                let granted = examined.job.grants.on(&need.on);
+                tables.entry(table.clone()).or_default().extend(need.verbs.intersection(&granted));
+            }
+            Path::AllTables(on) if on == database => {
+                for verb in &need.verbs {
+                    for table in examined.job.grants.tables(database, *verb) {
+                        tables.entry(table.clone()).or_default().insert(*verb);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    tables
+}
