@@ -34,12 +34,18 @@ impl Interface {
 
     /// The interface called `text`.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, interface)| interface)
+        Self::ALL
+            .into_iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, interface)| interface)
     }
 
     /// Its name in `wit/`.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.into_iter().find(|(_, interface)| *interface == self).map_or("?", |(name, _)| name)
+        Self::ALL
+            .into_iter()
+            .find(|(_, interface)| *interface == self)
+            .map_or("?", |(name, _)| name)
     }
 
     /// The verbs it offers.
@@ -87,12 +93,18 @@ impl Verb {
 
     /// The verb called `text`.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, verb)| verb)
+        Self::ALL
+            .into_iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, verb)| verb)
     }
 
     /// Its text.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.into_iter().find(|(_, verb)| *verb == self).map_or("?", |(name, _)| name)
+        Self::ALL
+            .into_iter()
+            .find(|(_, verb)| *verb == self)
+            .map_or("?", |(name, _)| name)
     }
 
     /// True when something is gone afterwards: such a job needs guards and, on a schedule, an approval.
@@ -132,7 +144,10 @@ impl Path {
     /// The configured target this path is in, as `database.app` or `directory.temp`.
     pub fn target(&self) -> String {
         match self {
-            Self::Table(database, _) | Self::AllTables(database) | Self::Whole(database) | Self::Query(database, _) => {
+            Self::Table(database, _)
+            | Self::AllTables(database)
+            | Self::Whole(database)
+            | Self::Query(database, _) => {
                 format!("database.{database}")
             }
             Self::Directory(name) => format!("directory.{name}"),
@@ -152,7 +167,11 @@ impl Path {
 
 /// A TOML key: bare where TOML allows it, quoted otherwise.
 fn key(text: &str) -> String {
-    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+    if !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+    {
         text.to_owned()
     } else {
         format!("{text:?}")
@@ -162,7 +181,9 @@ fn key(text: &str) -> String {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Table(database, table) => write!(f, "database.{database}.tables.{}", key(&table.to_string())),
+            Self::Table(database, table) => {
+                write!(f, "database.{database}.tables.{}", key(&table.to_string()))
+            }
             Self::AllTables(database) => write!(f, "database.{database}.tables.\"*\""),
             Self::Whole(database) => write!(f, "database.{database}.whole"),
             Self::Query(database, query) => write!(f, "database.{database}.queries.{query}"),
@@ -194,14 +215,19 @@ mod grants_as_list {
     use super::{BTreeMap, BTreeSet, Path, Verb};
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(map: &BTreeMap<Path, BTreeSet<Verb>>, to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        map: &BTreeMap<Path, BTreeSet<Verb>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         map.iter().collect::<Vec<_>>().serialize(to)
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<BTreeMap<Path, BTreeSet<Verb>>, D::Error> {
-        Ok(Vec::<(Path, BTreeSet<Verb>)>::deserialize(from)?.into_iter().collect())
+        Ok(Vec::<(Path, BTreeSet<Verb>)>::deserialize(from)?
+            .into_iter()
+            .collect())
     }
 }
 
@@ -218,13 +244,22 @@ pub struct Denied {
 }
 
 fn verbs_text(verbs: &BTreeSet<Verb>) -> String {
-    verbs.iter().map(|verb| verb.as_str()).collect::<Vec<_>>().join("`, `")
+    verbs
+        .iter()
+        .map(|verb| verb.as_str())
+        .collect::<Vec<_>>()
+        .join("`, `")
 }
 
 impl Denied {
     /// The exact line to put under `[job.NAME.grant]`.
     pub fn line_to_add(&self) -> String {
-        let verbs = self.all.iter().map(|verb| format!("\"{verb}\"")).collect::<Vec<_>>().join(", ");
+        let verbs = self
+            .all
+            .iter()
+            .map(|verb| format!("\"{verb}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
         format!("{} = [{verbs}]", self.on)
     }
 }
@@ -232,7 +267,11 @@ impl Denied {
 impl Grants {
     /// The verbs granted on `path`.
     pub fn on(&self, path: &Path) -> BTreeSet<Verb> {
-        self.0.iter().filter(|(granted, _)| granted.covers(path)).flat_map(|(_, verbs)| verbs.iter().copied()).collect()
+        self.0
+            .iter()
+            .filter(|(granted, _)| granted.covers(path))
+            .flat_map(|(_, verbs)| verbs.iter().copied())
+            .collect()
     }
 
     /// The tables of `database` that are granted `verb` by name.
@@ -287,7 +326,11 @@ impl Authority {
                 entry.verbs.extend(missing);
             }
         }
-        if denied.is_empty() { Ok(Self { needs, grants }) } else { Err(denied.into_values().collect()) }
+        if denied.is_empty() {
+            Ok(Self { needs, grants })
+        } else {
+            Err(denied.into_values().collect())
+        }
     }
 
     /// Decides one call: allowed only when the manifest needs it and the operator granted it.
@@ -305,7 +348,11 @@ impl Authority {
         }
         let mut all = granted;
         all.insert(verb);
-        Err(Denied { verbs: BTreeSet::from([verb]), on: on.clone(), all })
+        Err(Denied {
+            verbs: BTreeSet::from([verb]),
+            on: on.clone(),
+            all,
+        })
     }
 
     /// The grants it was made from.
@@ -327,7 +374,12 @@ impl Authority {
     pub fn changes(&self) -> BTreeSet<Path> {
         self.needs
             .iter()
-            .flat_map(|need| need.verbs.iter().filter(|verb| verb.is_changing()).map(move |verb| (need, *verb)))
+            .flat_map(|need| {
+                need.verbs
+                    .iter()
+                    .filter(|verb| verb.is_changing())
+                    .map(move |verb| (need, *verb))
+            })
             .flat_map(|(need, verb)| match &need.on {
                 Path::AllTables(database) => self
                     .grants
@@ -354,11 +406,21 @@ mod tests {
     }
 
     fn need(interface: Interface, verbs: &[Verb], on: Path) -> Need {
-        Need { interface, verbs: verbs.iter().copied().collect(), on, optional: false }
+        Need {
+            interface,
+            verbs: verbs.iter().copied().collect(),
+            on,
+            optional: false,
+        }
     }
 
     fn grants(entries: &[(Path, &[Verb])]) -> Grants {
-        Grants(entries.iter().map(|(path, verbs)| (path.clone(), verbs.iter().copied().collect())).collect())
+        Grants(
+            entries
+                .iter()
+                .map(|(path, verbs)| (path.clone(), verbs.iter().copied().collect()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -370,33 +432,66 @@ mod tests {
         let denied = Authority::resolve(needs, grants(&[(table("user_sessions"), &[Verb::Read])]))
             .expect_err("delete is missing");
         assert_eq!(denied.len(), 1);
-        assert_eq!(denied[0].line_to_add(), r#"database.app.tables.user_sessions = ["read", "delete"]"#);
+        assert_eq!(
+            denied[0].line_to_add(),
+            r#"database.app.tables.user_sessions = ["read", "delete"]"#
+        );
     }
 
     #[test]
     fn a_grant_without_a_need_allows_nothing() {
         let all = grants(&[(table("a"), &[Verb::Read, Verb::Delete])]);
-        let authority = Authority::resolve(vec![need(Interface::DatabaseRead, &[Verb::Read], table("a"))], all)
-            .expect("read is granted");
-        assert!(authority.authorize(Interface::DatabaseRead, Verb::Read, &table("a")).is_ok());
-        assert!(authority.authorize(Interface::DatabaseWrite, Verb::Delete, &table("a")).is_err());
-        assert!(authority.authorize(Interface::DatabaseRead, Verb::Read, &table("b")).is_err());
+        let authority = Authority::resolve(
+            vec![need(Interface::DatabaseRead, &[Verb::Read], table("a"))],
+            all,
+        )
+        .expect("read is granted");
+        assert!(
+            authority
+                .authorize(Interface::DatabaseRead, Verb::Read, &table("a"))
+                .is_ok()
+        );
+        assert!(
+            authority
+                .authorize(Interface::DatabaseWrite, Verb::Delete, &table("a"))
+                .is_err()
+        );
+        assert!(
+            authority
+                .authorize(Interface::DatabaseRead, Verb::Read, &table("b"))
+                .is_err()
+        );
     }
 
     #[test]
     fn all_tables_means_those_that_were_granted() {
         let authority = Authority::resolve(
-            vec![need(Interface::DatabaseUpkeep, &[Verb::Vacuum], Path::AllTables(target("app")))],
+            vec![need(
+                Interface::DatabaseUpkeep,
+                &[Verb::Vacuum],
+                Path::AllTables(target("app")),
+            )],
             grants(&[(table("a"), &[Verb::Vacuum]), (table("b"), &[Verb::Read])]),
         )
         .expect("one table is granted");
-        assert!(authority.authorize(Interface::DatabaseUpkeep, Verb::Vacuum, &table("a")).is_ok());
-        assert!(authority.authorize(Interface::DatabaseUpkeep, Verb::Vacuum, &table("b")).is_err());
+        assert!(
+            authority
+                .authorize(Interface::DatabaseUpkeep, Verb::Vacuum, &table("a"))
+                .is_ok()
+        );
+        assert!(
+            authority
+                .authorize(Interface::DatabaseUpkeep, Verb::Vacuum, &table("b"))
+                .is_err()
+        );
         assert_eq!(authority.changes(), BTreeSet::from([table("a")]));
     }
 
     #[test]
     fn odd_table_names_are_quoted_as_toml_keys() {
-        assert_eq!(table("billing.rows").to_string(), r#"database.app.tables."billing.rows""#);
+        assert_eq!(
+            table("billing.rows").to_string(),
+            r#"database.app.tables."billing.rows""#
+        );
     }
 }

@@ -18,7 +18,7 @@ pub const MAX_FILES_DEFAULT: u64 = 100_000;
 /// More than a night's clean-up frees unless something is wrong.
 pub const MAX_BYTES_DEFAULT: u64 = 10 << 30;
 /// No cutoff may come nearer to now than this.
-pub const RETENTION_FLOOR_DEFAULT: Duration = Duration::from_secs(86_400);
+pub const RETENTION_FLOOR_DEFAULT: Duration = Duration::from_hours(24);
 
 /// One job's guards, defaults filled in.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -72,7 +72,12 @@ pub struct GuardState {
 impl GuardState {
     /// Holds `found` against `limit`.
     pub fn new(name: &str, limit: f64, found: f64) -> Self {
-        Self { name: name.to_owned(), limit, found, exceeded: found > limit }
+        Self {
+            name: name.to_owned(),
+            limit,
+            found,
+            exceeded: found > limit,
+        }
     }
 }
 
@@ -82,15 +87,24 @@ pub struct Allowances(pub std::collections::BTreeMap<String, f64>);
 
 impl Guards {
     /// The guards that `--allow` can lift.
-    pub const LIFTABLE: [&'static str; 5] =
-        ["max_rows", "max_rows_percent", "max_files", "max_files_percent", "max_bytes"];
+    pub const LIFTABLE: [&'static str; 5] = [
+        "max_rows",
+        "max_rows_percent",
+        "max_files",
+        "max_files_percent",
+        "max_bytes",
+    ];
 
     /// These guards with each allowance in place; an allowance never narrows.
     ///
     /// # Errors
     /// The name of an allowance that no guard has.
     pub fn lifted(&self, allow: &Allowances) -> Result<Self, String> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts given by a person")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "counts given by a person"
+        )]
         fn count(guard: &mut Option<u64>, value: f64) {
             *guard = guard.map(|limit| limit.max(value as u64));
         }
@@ -111,40 +125,71 @@ impl Guards {
 
     /// Holds a purge of `matching` of `total` rows, after `before` rows under the same key, against the row guards.
     /// The guard that is nearest to its limit, or first beyond it, is answered.
-    pub fn judge_rows(&self, matching: u64, total: u64, before: u64, before_all_tables: u64) -> Option<GuardState> {
-        let of_key = self.max_rows.map(|limit| {
-            GuardState::new("max_rows", limit as f64, (before_all_tables + matching) as f64)
-        });
+    pub fn judge_rows(
+        &self,
+        matching: u64,
+        total: u64,
+        before: u64,
+        before_all_tables: u64,
+    ) -> Option<GuardState> {
+        let of_key = self
+            .max_rows
+            .map(|limit| GuardState::new("max_rows", limit as f64, (before_all_tables + matching) as f64));
         // The total is the table's as the key's first attempt found it.
         let whole = total + before;
-        let share = self.max_rows_percent.filter(|_| whole >= MAX_ROWS_PERCENT_FROM_ROWS).map(|limit| {
-            GuardState::new("max_rows_percent", limit, percent(before + matching, whole))
-        });
+        let share = self
+            .max_rows_percent
+            .filter(|_| whole >= MAX_ROWS_PERCENT_FROM_ROWS)
+            .map(|limit| GuardState::new("max_rows_percent", limit, percent(before + matching, whole)));
         worst([of_key, share])
     }
 
     /// The same for files: `matching` of `total`, after `before` under the same key.
-    pub fn judge_files(&self, matching: u64, total: Option<u64>, bytes: u64, before: u64, bytes_before: u64) -> Option<GuardState> {
-        let files = self.max_files.map(|limit| GuardState::new("max_files", limit as f64, (before + matching) as f64));
-        let share = self
-            .max_files_percent
-            .zip(total)
-            .map(|(limit, total)| GuardState::new("max_files_percent", limit, percent(before + matching, total + before)));
-        let size = self.max_bytes.map(|limit| GuardState::new("max_bytes", limit as f64, (bytes_before + bytes) as f64));
+    pub fn judge_files(
+        &self,
+        matching: u64,
+        total: Option<u64>,
+        bytes: u64,
+        before: u64,
+        bytes_before: u64,
+    ) -> Option<GuardState> {
+        let files = self
+            .max_files
+            .map(|limit| GuardState::new("max_files", limit as f64, (before + matching) as f64));
+        let share = self.max_files_percent.zip(total).map(|(limit, total)| {
+            GuardState::new(
+                "max_files_percent",
+                limit,
+                percent(before + matching, total + before),
+            )
+        });
+        let size = self
+            .max_bytes
+            .map(|limit| GuardState::new("max_bytes", limit as f64, (bytes_before + bytes) as f64));
         worst([files, share, size])
     }
 }
 
 fn worst<const N: usize>(states: [Option<GuardState>; N]) -> Option<GuardState> {
     states.into_iter().flatten().max_by(|a, b| {
-        let ratio = |state: &GuardState| if state.limit > 0.0 { state.found / state.limit } else { f64::INFINITY };
+        let ratio = |state: &GuardState| {
+            if state.limit > 0.0 {
+                state.found / state.limit
+            } else {
+                f64::INFINITY
+            }
+        };
         ratio(a).total_cmp(&ratio(b))
     })
 }
 
 /// `part` of `whole` in percent; 0 of nothing.
 pub fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
 }
 
 #[cfg(test)]
@@ -172,11 +217,20 @@ mod tests {
     #[test]
     fn an_allowance_lifts_one_guard_and_never_narrows() {
         let guards = Guards::default();
-        let allow = Allowances([("max_rows_percent".to_owned(), 92.0), ("max_files".to_owned(), 1.0)].into());
+        let allow = Allowances(
+            [
+                ("max_rows_percent".to_owned(), 92.0),
+                ("max_files".to_owned(), 1.0),
+            ]
+            .into(),
+        );
         let lifted = guards.lifted(&allow).expect("known guards");
         assert_eq!(lifted.max_rows_percent, Some(92.0));
         assert_eq!(lifted.max_files, guards.max_files);
         assert_eq!(lifted.max_bytes, guards.max_bytes);
-        assert_eq!(guards.lifted(&Allowances([("retention_floor".to_owned(), 0.0)].into())), Err("retention_floor".into()));
+        assert_eq!(
+            guards.lifted(&Allowances([("retention_floor".to_owned(), 0.0)].into())),
+            Err("retention_floor".into())
+        );
     }
 }

@@ -199,7 +199,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             cpu: Duration::from_secs(5),
-            wall: Duration::from_secs(15 * 60),
+            wall: Duration::from_mins(15),
             memory_bytes: 64 << 20,
             table_elements: 10_000,
             instances: 16,
@@ -216,4 +216,4 @@ impl Default for Limits {
 }
 
 /// The wall time of a job that does upkeep, which cannot stop half-way.
-pub const UPKEEP_WALL_DEFAULT: Duration = Duration::from_secs(2 * 3600);
+pub const UPKEEP_WALL_DEFAULT: Duration = Duration::from_hours(2);

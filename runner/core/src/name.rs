@@ -29,7 +29,9 @@ const NAME_RULE: &str =
 fn is_name(text: &str) -> bool {
     text.len() <= NAME_BYTES_MAX
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
 }
 
 macro_rules! name {
@@ -114,7 +116,11 @@ impl TryFrom<String> for TableName {
         if plain(&table) && schema.as_deref().is_none_or(plain) {
             Ok(Self { schema, table })
         } else {
-            Err(NameError { what: "table name", text, rule: "use `table` or `schema.table`" })
+            Err(NameError {
+                what: "table name",
+                text,
+                rule: "use `table` or `schema.table`",
+            })
         }
     }
 }
@@ -153,7 +159,9 @@ impl RunId {
     /// An id from 50 bits of `entropy`; the lower bits are used.
     pub fn from_entropy(entropy: u64) -> Self {
         let id = (0..RUN_ID_CHARS)
-            .map(|place| char::from(CROCKFORD[usize::try_from((entropy >> (5 * place)) & 31).expect("5 bits")]))
+            .map(|place| {
+                char::from(CROCKFORD[usize::try_from((entropy >> (5 * place)) & 31).expect("5 bits")])
+            })
             .collect();
         Self(id)
     }
@@ -170,7 +178,11 @@ impl TryFrom<String> for RunId {
         if text.len() == RUN_ID_CHARS && text.bytes().all(|b| CROCKFORD.contains(&b)) {
             Ok(Self(text))
         } else {
-            Err(NameError { what: "run id", text, rule: "copy one from `sereno runs list`" })
+            Err(NameError {
+                what: "run id",
+                text,
+                rule: "copy one from `sereno runs list`",
+            })
         }
     }
 }
@@ -206,7 +218,10 @@ mod tests {
         assert_eq!(high.as_str(), "zzzzzzzzzz");
         assert_eq!(low.to_string().parse::<RunId>().as_ref(), Ok(&low));
         assert!("short".parse::<RunId>().is_err());
-        assert!("ilou000000".parse::<RunId>().is_err(), "letters that look like digits are not used");
+        assert!(
+            "ilou000000".parse::<RunId>().is_err(),
+            "letters that look like digits are not used"
+        );
     }
 
     #[test]

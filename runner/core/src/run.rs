@@ -101,7 +101,14 @@ impl RunRequest {
 ///
 /// `given` is the operator's key, or else the scheduled time; `host` is the host's name when a target is
 /// host-scoped, so that each machine cleans its own directory.
-pub fn run_key(job: &JobName, targets: &[String], shard: Option<&str>, mode: Mode, host: Option<&str>, given: &str) -> String {
+pub fn run_key(
+    job: &JobName,
+    targets: &[String],
+    shard: Option<&str>,
+    mode: Mode,
+    host: Option<&str>,
+    given: &str,
+) -> String {
     let mut targets = targets.to_vec();
     targets.sort();
     targets.dedup();
@@ -116,7 +123,13 @@ pub fn scheduled_key(at: DateTime<Utc>) -> String {
 
 /// SHA-256 in lower-case hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    use std::fmt::Write as _;
+    Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes everything");
+            text
+        })
 }
 
 /// Why dispatch or a capability refused.
@@ -247,7 +260,10 @@ impl Outcome {
 }
 
 fn kebab(value: &impl Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|json| json.as_str().map(str::to_owned)).unwrap_or_default()
+    serde_json::to_value(value)
+        .ok()
+        .and_then(|json| json.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// One line of a run's history: the truth from which everything else is derived.
@@ -315,11 +331,14 @@ impl RunState {
     /// The state after `event`, or none when a run in this state cannot meet it.
     pub fn after(self, event: &RunEvent) -> Option<Self> {
         match (self, event) {
-            (Self::New, RunEvent::Started { .. }) => Some(Self::Running),
             (Self::Running, RunEvent::Ended { .. } | RunEvent::Rescued { .. }) => Some(Self::Ended),
-            (
+            (Self::New, RunEvent::Started { .. })
+            | (
                 Self::Running,
-                RunEvent::Intent { .. } | RunEvent::Effect { .. } | RunEvent::Cursor { .. } | RunEvent::Log { .. },
+                RunEvent::Intent { .. }
+                | RunEvent::Effect { .. }
+                | RunEvent::Cursor { .. }
+                | RunEvent::Log { .. },
             ) => Some(Self::Running),
             _ => None,
         }
@@ -348,8 +367,17 @@ mod tests {
 
     #[test]
     fn labels_are_stable() {
-        assert_eq!(Outcome::Refused(Refusal::PlanNeeded, String::new()).label(), "refused(plan-needed)");
-        assert_eq!(Outcome::Skipped(Skip::Overlap, String::new()).label(), "skipped(overlap)");
-        assert_eq!(Outcome::Limit("memory".into(), String::new()).label(), "limit(memory)");
+        assert_eq!(
+            Outcome::Refused(Refusal::PlanNeeded, String::new()).label(),
+            "refused(plan-needed)"
+        );
+        assert_eq!(
+            Outcome::Skipped(Skip::Overlap, String::new()).label(),
+            "skipped(overlap)"
+        );
+        assert_eq!(
+            Outcome::Limit("memory".into(), String::new()).label(),
+            "limit(memory)"
+        );
     }
 }

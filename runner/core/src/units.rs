@@ -17,7 +17,9 @@ pub struct UnitError {
 
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_'))
+        .unwrap_or(text.len());
     (text[..end].trim(), text[end..].trim())
 }
 
@@ -26,8 +28,12 @@ fn split(text: &str) -> (&str, &str) {
 /// # Errors
 /// No unit, months or years, a zero, or text that is no number.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    const HINT: &str = "write a number and a unit: `\"90 days\"`, `\"24h\"`, `\"30m\"`, `\"10s\"`, `\"500ms\"`";
-    let refuse = |problem: String| UnitError { problem, hint: HINT.to_owned() };
+    const HINT: &str =
+        "write a number and a unit: `\"90 days\"`, `\"24h\"`, `\"30m\"`, `\"10s\"`, `\"500ms\"`";
+    let refuse = |problem: String| UnitError {
+        problem,
+        hint: HINT.to_owned(),
+    };
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(refuse("a blank duration".to_owned()));
@@ -39,7 +45,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
             .replace('_', "")
             .parse()
             .map_err(|_| refuse(format!("`{text}` is not a duration")))?;
-        let unit_end = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
+        let unit_end = after
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(after.len());
         let (unit, next) = (&after[..unit_end], after[unit_end..].trim_start());
         let millis = match unit {
             "ms" => 1,
@@ -57,14 +65,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
             }
             _ => return Err(refuse(format!("`{unit}` is not a unit of time"))),
         };
-        let part = value.checked_mul(millis).ok_or_else(|| refuse(format!("`{text}` is too long")))?;
+        let part = value
+            .checked_mul(millis)
+            .ok_or_else(|| refuse(format!("`{text}` is too long")))?;
         total += Duration::from_millis(part);
         rest = next;
     }
     if total.is_zero() {
         return Err(refuse(format!("`{text}` is zero")));
     }
-    if total > Duration::from_secs(200 * 365 * 86_400) {
+    if total > Duration::from_hours(1_752_000) {
         return Err(refuse(format!("`{text}` is longer than 200 years")));
     }
     Ok(total)
@@ -76,9 +86,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
 /// No unit, a zero, or text that is no number.
 pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     const HINT: &str = "write a number and a unit: `\"500 MiB\"`, `\"10 GiB\"`, `\"64 kB\"`, `\"4096 B\"`";
-    let refuse = |problem: String| UnitError { problem, hint: HINT.to_owned() };
+    let refuse = |problem: String| UnitError {
+        problem,
+        hint: HINT.to_owned(),
+    };
     let (number, unit) = split(text);
-    let value: f64 = number.replace('_', "").parse().map_err(|_| refuse(format!("`{text}` is not a size")))?;
+    let value: f64 = number
+        .replace('_', "")
+        .parse()
+        .map_err(|_| refuse(format!("`{text}` is not a size")))?;
     let factor: u64 = match unit {
         "B" => 1,
         "kB" | "KB" => 1_000,
@@ -97,7 +113,11 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     if !(1.0..=9_007_199_254_740_992.0).contains(&bytes) {
         return Err(refuse(format!("`{text}` is out of range")));
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range was checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the range was checked above"
+    )]
     Ok(bytes.round() as u64)
 }
 
@@ -110,7 +130,13 @@ pub fn show_bytes(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else if value < 10.0 { format!("{value:.1} {}", UNITS[unit]) } else { format!("{value:.0} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else if value < 10.0 {
+        format!("{value:.1} {}", UNITS[unit])
+    } else {
+        format!("{value:.0} {}", UNITS[unit])
+    }
 }
 
 /// `40,000`.
@@ -118,7 +144,7 @@ pub fn show_count(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -141,8 +167,12 @@ pub fn show_duration(duration: Duration) -> String {
         return format!("{:.1} s", duration.as_secs_f64());
     }
     let seconds = duration.as_secs();
-    let (days, hours, minutes, rest) =
-        (seconds / 86_400, seconds % 86_400 / 3_600, seconds % 3_600 / 60, seconds % 60);
+    let (days, hours, minutes, rest) = (
+        seconds / 86_400,
+        seconds % 86_400 / 3_600,
+        seconds % 3_600 / 60,
+        seconds % 60,
+    );
     let parts = [
         (days, if days == 1 { "day" } else { "days" }),
         (hours, "h"),
@@ -168,7 +198,18 @@ mod tests {
         assert_eq!(parse_duration("24h"), Ok(Duration::from_secs(86_400)));
         assert_eq!(parse_duration("7 days"), Ok(Duration::from_secs(7 * 86_400)));
         assert_eq!(parse_duration("1h 30m"), Ok(Duration::from_secs(5_400)));
-        for bad in ["", " ", "30", "0 days", "-90 days", "3 months", "1 year", "ten days", "5 parsecs", "h"] {
+        for bad in [
+            "",
+            " ",
+            "30",
+            "0 days",
+            "-90 days",
+            "3 months",
+            "1 year",
+            "ten days",
+            "5 parsecs",
+            "h",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

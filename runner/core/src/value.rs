@@ -101,12 +101,18 @@ impl Operator {
 
     /// The operator that `text` names.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, operator)| operator)
+        Self::ALL
+            .into_iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, operator)| operator)
     }
 
     /// Its text.
     pub fn as_str(self) -> &'static str {
-        Self::ALL.into_iter().find(|(_, operator)| *operator == self).map_or("?", |(name, _)| name)
+        Self::ALL
+            .into_iter()
+            .find(|(_, operator)| *operator == self)
+            .map_or("?", |(name, _)| name)
     }
 }
 
@@ -172,11 +178,18 @@ pub enum Stamp {
 
 impl Stamp {
     /// Every stamp with its text.
-    pub const ALL: [(&'static str, Self); 3] = [("mtime", Self::Mtime), ("ctime", Self::Ctime), ("btime", Self::Btime)];
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("mtime", Self::Mtime),
+        ("ctime", Self::Ctime),
+        ("btime", Self::Btime),
+    ];
 
     /// The stamp that `text` names.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|(name, _)| *name == text).map(|(_, stamp)| stamp)
+        Self::ALL
+            .into_iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, stamp)| stamp)
     }
 }
 
@@ -226,10 +239,21 @@ mod tests {
     #[test]
     fn a_filter_reads_as_a_sentence() {
         let filter = Filter(vec![
-            Condition { column: "created_at".into(), op: Operator::Less, value: Value::Instant(at("2026-10-25T02:30:00Z")) },
-            Condition { column: "status".into(), op: Operator::Equal, value: Value::Text("sent".into()) },
+            Condition {
+                column: "created_at".into(),
+                op: Operator::Less,
+                value: Value::Instant(at("2026-10-25T02:30:00Z")),
+            },
+            Condition {
+                column: "status".into(),
+                op: Operator::Equal,
+                value: Value::Text("sent".into()),
+            },
         ]);
-        assert_eq!(filter.to_string(), "created_at before 2026-10-25 02:30 UTC, status = 'sent'");
+        assert_eq!(
+            filter.to_string(),
+            "created_at before 2026-10-25 02:30 UTC, status = 'sent'"
+        );
         assert_eq!(filter.cutoff("created_at"), Some(at("2026-10-25T02:30:00Z")));
         assert_eq!(filter.cutoff("status"), None);
     }

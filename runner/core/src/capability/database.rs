@@ -14,8 +14,8 @@ use crate::guard::{GuardState, MAX_ROWS_PERCENT_FROM_ROWS};
 use crate::job::NamedQuery;
 use crate::name::{TableName, TargetName};
 use crate::ports::database::{
-    Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, IndexStatistics, Purge, Rows, TableStatistics,
-    Upkeep, UpkeepTask,
+    Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, IndexStatistics, Purge, Rows,
+    TableStatistics, Upkeep, UpkeepTask,
 };
 use crate::ports::plugins::CallError;
 use crate::report::Effect;
@@ -43,7 +43,9 @@ impl From<DatabaseError> for CallError {
         let text = error.to_string();
         match error {
             DatabaseError::Unreachable { .. } => Self::Unreachable(text),
-            DatabaseError::Busy { .. } | DatabaseError::Timeout { .. } | DatabaseError::Fenced { .. } => Self::Busy(text),
+            DatabaseError::Busy { .. } | DatabaseError::Timeout { .. } | DatabaseError::Fenced { .. } => {
+                Self::Busy(text)
+            }
             DatabaseError::NotFound { .. } => Self::NotFound(text),
             DatabaseError::Invalid(_) => Self::Invalid(text),
             DatabaseError::Forbidden { .. } | DatabaseError::Unsupported(_) | DatabaseError::Fault { .. } => {
@@ -55,8 +57,19 @@ impl From<DatabaseError> for CallError {
 
 impl DatabaseCapability {
     /// Puts `port` behind the guards of `hold`.
-    pub fn new(name: TargetName, port: Arc<dyn Database>, queries: BTreeMap<TargetName, NamedQuery>, hold: Arc<Hold>) -> Self {
-        Self { name, port, queries, hold, open: Mutex::new(Vec::new()) }
+    pub fn new(
+        name: TargetName,
+        port: Arc<dyn Database>,
+        queries: BTreeMap<TargetName, NamedQuery>,
+        hold: Arc<Hold>,
+    ) -> Self {
+        Self {
+            name,
+            port,
+            queries,
+            hold,
+            open: Mutex::new(Vec::new()),
+        }
     }
 
     /// Sizes and connections.
@@ -98,34 +111,53 @@ impl DatabaseCapability {
         max: u32,
     ) -> Result<DeleteBatch, CallError> {
         let on = Path::Table(self.name.clone(), table.clone()).to_string();
-        let purge = Purge { table: table.clone(), filter, order_by: order_by.to_owned() };
+        let purge = Purge {
+            table: table.clone(),
+            filter,
+            order_by: order_by.to_owned(),
+        };
         let mut open = self.open.lock().await;
-        let at = match open.iter().position(|known| known.purge == purge) {
-            Some(at) => at,
-            None => {
-                let opened = self.open_purge(&on, purge).await?;
-                open.push(opened);
-                open.len() - 1
-            }
+        let at = if let Some(at) = open.iter().position(|known| known.purge == purge) {
+            at
+        } else {
+            let opened = self.open_purge(&on, purge).await?;
+            open.push(opened);
+            open.len() - 1
         };
         let OpenPurge { purge, rows_left } = &mut open[at];
         let fence = self.fence(&on);
         if *rows_left == Some(0) && self.hold.mode == Mode::Apply {
             // The guards' last row is gone. Whether more match decides between the end and a refusal.
-            let more = self.port.preview_delete_batch(purge, &[], cursor, 1, &fence).await?;
+            let more = self
+                .port
+                .preview_delete_batch(purge, &[], cursor, 1, &fence)
+                .await?;
             if more.rows == 0 && more.cursor.is_none() {
                 return Ok(DeleteBatch { rows: 0, ..more });
             }
-            return Err(CallError::Guard(format!("more rows match on {on} than its guards allowed when the run began")));
+            return Err(CallError::Guard(format!(
+                "more rows match on {on} than its guards allowed when the run began"
+            )));
         }
         let bounded = rows_left.map_or(max, |left| max.min(u32::try_from(left).unwrap_or(u32::MAX)));
-        let asked = if self.hold.mode == Mode::Apply { bounded } else { max };
-        let batch = self.port.delete_batch(purge, cursor, asked.max(1), &fence).await?;
+        let asked = if self.hold.mode == Mode::Apply {
+            bounded
+        } else {
+            max
+        };
+        let batch = self
+            .port
+            .delete_batch(purge, cursor, asked.max(1), &fence)
+            .await?;
         if let Some(left) = rows_left {
             *left = left.saturating_sub(batch.rows);
         }
         let part = Effect {
-            done: if self.hold.mode == Mode::Apply { batch.rows } else { 0 },
+            done: if self.hold.mode == Mode::Apply {
+                batch.rows
+            } else {
+                0
+            },
             skipped: batch.locked,
             ..rows_effect(&on, purge)
         };
@@ -138,9 +170,12 @@ impl DatabaseCapability {
     /// One upkeep task.
     pub async fn upkeep(&self, task: UpkeepTask, limit: Duration) -> Result<Upkeep, CallError> {
         let (verb, table, unit, what) = match &task {
-            UpkeepTask::Vacuum { table, analyze } => {
-                (Verb::Vacuum, table, "tables", if *analyze { "with statistics" } else { "" }.to_owned())
-            }
+            UpkeepTask::Vacuum { table, analyze } => (
+                Verb::Vacuum,
+                table,
+                "tables",
+                if *analyze { "with statistics" } else { "" }.to_owned(),
+            ),
             UpkeepTask::Analyze { table } => (Verb::Analyze, table, "tables", String::new()),
             UpkeepTask::Reindex { table, index } => (Verb::Reindex, table, "indexes", index.clone()),
         };
@@ -184,7 +219,9 @@ impl DatabaseCapability {
             )));
         };
         if self.hold.guards.protected.contains(table) {
-            return Err(CallError::Guard(format!("{on} is protected: nothing may be deleted from it")));
+            return Err(CallError::Guard(format!(
+                "{on} is protected: nothing may be deleted from it"
+            )));
         }
         let now = self.port.now().await?;
         let hazards: Vec<_> = self
@@ -196,13 +233,22 @@ impl DatabaseCapability {
             .collect();
         let matching = self.port.count(table, &purge.filter, &[]).await?;
         let total = self.port.count(table, &Filter::default(), &[]).await?;
-        let mut effect = Effect { planned: matching, total: Some(total), cutoff: Some(cutoff), ..rows_effect(on, &purge) };
+        let mut effect = Effect {
+            planned: matching,
+            total: Some(total),
+            cutoff: Some(cutoff),
+            ..rows_effect(on, &purge)
+        };
         let (before, before_all) = self.hold.done_before(&effect);
         let rows = self.hold.guards.judge_rows(matching, total, before, before_all);
         let danger = (!hazards.is_empty()).then(|| GuardState::new("accept", 0.0, hazards.len() as f64));
-        effect.guard = [self.hold.judge_cutoff(cutoff, now), danger, self.hold.judge_plan(&effect, matching)]
-            .into_iter()
-            .fold(rows, worse);
+        effect.guard = [
+            self.hold.judge_cutoff(cutoff, now),
+            danger,
+            self.hold.judge_plan(&effect, matching),
+        ]
+        .into_iter()
+        .fold(rows, worse);
         for hazard in &hazards {
             self.hold.hazard(on, &hazard.name, &hazard.text);
         }
@@ -215,8 +261,16 @@ impl DatabaseCapability {
     /// The most rows that the guards let this attempt delete from one table.
     fn rows_allowed(&self, matching: u64, total: u64, before: u64, before_all: u64) -> Option<u64> {
         let whole = total + before;
-        let of_key = self.hold.guards.max_rows.map(|limit| limit.saturating_sub(before_all));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a row count")]
+        let of_key = self
+            .hold
+            .guards
+            .max_rows
+            .map(|limit| limit.saturating_sub(before_all));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a row count"
+        )]
         let share = self
             .hold
             .guards
@@ -224,7 +278,11 @@ impl DatabaseCapability {
             .filter(|_| whole >= MAX_ROWS_PERCENT_FROM_ROWS)
             .map(|percent| ((whole as f64 * percent / 100.0) as u64).saturating_sub(before));
         // What was counted was allowed, whatever rounding says.
-        of_key.into_iter().chain(share).min().map(|rows| rows.max(matching))
+        of_key
+            .into_iter()
+            .chain(share)
+            .min()
+            .map(|rows| rows.max(matching))
     }
 
     fn fence(&self, scope: &str) -> Fence {

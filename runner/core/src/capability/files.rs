@@ -12,7 +12,9 @@ use crate::grant::{Path, Verb};
 use crate::guard::GuardState;
 use crate::name::TargetName;
 use crate::ports::clock::Clock;
-use crate::ports::files::{Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary};
+use crate::ports::files::{
+    Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary,
+};
 use crate::ports::plugins::CallError;
 use crate::report::Effect;
 use crate::run::{Mode, RunEvent};
@@ -42,7 +44,13 @@ impl From<FilesError> for CallError {
 impl DirectoryCapability {
     /// Puts `port` behind the guards of `hold`.
     pub fn new(name: TargetName, port: Arc<dyn Directory>, clock: Arc<dyn Clock>, hold: Arc<Hold>) -> Self {
-        Self { on: Path::Directory(name).to_string(), port, clock, hold, open: Mutex::new(Vec::new()) }
+        Self {
+            on: Path::Directory(name).to_string(),
+            port,
+            clock,
+            hold,
+            open: Mutex::new(Vec::new()),
+        }
     }
 
     /// Free and total space; in a plan with what it would have freed.
@@ -61,12 +69,22 @@ impl DirectoryCapability {
     }
 
     /// One page.
-    pub async fn entries(&self, filter: FileFilter, cursor: Option<&str>, max: u32) -> Result<Page, CallError> {
+    pub async fn entries(
+        &self,
+        filter: FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Page, CallError> {
         Ok(self.port.entries(&filter, &[], cursor, max).await?)
     }
 
     /// One batch of a removal. The first of each removal is held against the guards before any file goes.
-    pub async fn remove_batch(&self, filter: FileFilter, cursor: Option<&str>, max: u32) -> Result<Removal, CallError> {
+    pub async fn remove_batch(
+        &self,
+        filter: FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Removal, CallError> {
         let allowance = self.pass_guards(&filter).await?;
         self.intend(&filter).await?;
         let removal = self.port.remove_batch(&filter, cursor, max, allowance).await?;
@@ -119,14 +137,23 @@ impl DirectoryCapability {
     fn exhausted(&self, filter: &FileFilter) -> Option<GuardState> {
         let effect = self.effect(filter, "files");
         let (files, bytes) = self.taken();
-        let plan = self.hold.judge_plan(&effect, files + 1).filter(|guard| guard.exceeded);
-        plan.or_else(|| self.hold.guards.max_files.map(|limit| GuardState::new("max_files", limit as f64, (files + 1) as f64)).filter(|guard| guard.exceeded))
-            .or_else(|| {
-                self.hold.guards.max_bytes.map(|limit| GuardState {
-                    exceeded: true,
-                    ..GuardState::new("max_bytes", limit as f64, bytes as f64)
-                })
+        let plan = self
+            .hold
+            .judge_plan(&effect, files + 1)
+            .filter(|guard| guard.exceeded);
+        plan.or_else(|| {
+            self.hold
+                .guards
+                .max_files
+                .map(|limit| GuardState::new("max_files", limit as f64, (files + 1) as f64))
+                .filter(|guard| guard.exceeded)
+        })
+        .or_else(|| {
+            self.hold.guards.max_bytes.map(|limit| GuardState {
+                exceeded: true,
+                ..GuardState::new("max_bytes", limit as f64, bytes as f64)
             })
+        })
     }
 
     /// Files and bytes removed, or planned, under this key so far.
@@ -136,9 +163,17 @@ impl DirectoryCapability {
             .before
             .iter()
             .map(|effect| (effect, effect.done))
-            .chain(self.hold.book.effects().iter().map(|effect| (effect, if plan { effect.planned } else { effect.done })))
+            .chain(
+                self.hold
+                    .book
+                    .effects()
+                    .iter()
+                    .map(|effect| (effect, if plan { effect.planned } else { effect.done })),
+            )
             .filter(|(effect, _)| effect.verb == Verb::Remove && effect.unit == "files")
-            .fold((0, 0), |(files, bytes), (effect, count)| (files + count, bytes + effect.bytes.unwrap_or_default()))
+            .fold((0, 0), |(files, bytes), (effect, count)| {
+                (files + count, bytes + effect.bytes.unwrap_or_default())
+            })
     }
 
     /// Everything that must hold before the first file goes, once a removal; then how much may still go.
@@ -149,11 +184,18 @@ impl DirectoryCapability {
             open.push(filter.clone());
         }
         if self.hold.mode == Mode::Plan {
-            return Ok(Allowance { files: u64::MAX, bytes: u64::MAX });
+            return Ok(Allowance {
+                files: u64::MAX,
+                bytes: u64::MAX,
+            });
         }
         let (files, bytes) = self.taken();
         let effect = self.effect(filter, "files");
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of files")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of files"
+        )]
         let planned = self
             .hold
             .judge_plan(&effect, self.done_now(&effect))
@@ -168,17 +210,30 @@ impl DirectoryCapability {
                 .chain(planned)
                 .min()
                 .unwrap_or(u64::MAX),
-            bytes: self.hold.guards.max_bytes.map_or(u64::MAX, |limit| limit.saturating_sub(bytes)),
+            bytes: self
+                .hold
+                .guards
+                .max_bytes
+                .map_or(u64::MAX, |limit| limit.saturating_sub(bytes)),
         })
     }
 
     fn done_now(&self, effect: &Effect) -> u64 {
-        self.hold.book.effects().iter().filter(|other| crate::effect::is_same(other, effect)).map(|other| other.done).sum()
+        self.hold
+            .book
+            .effects()
+            .iter()
+            .filter(|other| crate::effect::is_same(other, effect))
+            .map(|other| other.done)
+            .sum()
     }
 
     async fn open_removal(&self, filter: &FileFilter) -> Result<(), CallError> {
         let Some(cutoff) = filter.older_than else {
-            return Err(CallError::Invalid(format!("a removal on {} needs `older-than`", self.on)));
+            return Err(CallError::Invalid(format!(
+                "a removal on {} needs `older-than`",
+                self.on
+            )));
         };
         let guards = &self.hold.guards;
         let (before, bytes_before) = self.taken();
@@ -190,21 +245,20 @@ impl DirectoryCapability {
             }
             _ => None,
         };
-        let counted = match by_names {
-            Some(total) => {
-                effect.total = Some(total);
-                guards.max_files.map(|limit| GuardState::new("max_files", limit as f64, before as f64))
+        let counted = if let Some(total) = by_names {
+            effect.total = Some(total);
+            guards
+                .max_files
+                .map(|limit| GuardState::new("max_files", limit as f64, before as f64))
+        } else {
+            let found = self.port.summarize(filter, &[]).await?;
+            effect.total = Some(found.total);
+            let state = guards.judge_files(found.files, Some(found.total), found.bytes, before, bytes_before);
+            if state.as_ref().is_some_and(|state| state.exceeded) && self.hold.mode == Mode::Apply {
+                effect.planned = found.files;
+                effect.bytes = Some(found.bytes);
             }
-            None => {
-                let found = self.port.summarize(filter, &[]).await?;
-                effect.total = Some(found.total);
-                let state = guards.judge_files(found.files, Some(found.total), found.bytes, before, bytes_before);
-                if state.as_ref().is_some_and(|state| state.exceeded) && self.hold.mode == Mode::Apply {
-                    effect.planned = found.files;
-                    effect.bytes = Some(found.bytes);
-                }
-                state
-            }
+            state
         };
         effect.guard = worse(counted, self.hold.judge_cutoff(cutoff, self.clock.now()));
         self.hold.note(None, effect.clone()).await?;

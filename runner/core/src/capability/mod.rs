@@ -67,27 +67,47 @@ impl Hold {
         if let Some(sum) = self.book.effects().iter().find(|effect| is_same(effect, &part)) {
             self.progress.effect(sum);
         }
-        let event = RunEvent::Effect { effect: Box::new(part) };
-        self.recorder.record(first.into_iter().chain([event]).collect()).await
+        let event = RunEvent::Effect {
+            effect: Box::new(part),
+        };
+        self.recorder
+            .record(first.into_iter().chain([event]).collect())
+            .await
     }
 
     /// What earlier attempts of the key did to the same thing, and to anything with the same unit.
     fn done_before(&self, effect: &Effect) -> (u64, u64) {
-        let same = self.before.iter().filter(|other| is_same(other, effect)).map(|other| other.done).sum();
+        let same = self
+            .before
+            .iter()
+            .filter(|other| is_same(other, effect))
+            .map(|other| other.done)
+            .sum();
         let all = self
             .before
             .iter()
             .chain(&self.book.effects())
             .filter(|other| other.unit == effect.unit && other.verb == effect.verb)
-            .map(|other| if self.mode == Mode::Plan { other.planned } else { other.done })
+            .map(|other| {
+                if self.mode == Mode::Plan {
+                    other.planned
+                } else {
+                    other.done
+                }
+            })
             .sum();
         (same, all)
     }
 
     /// Holds `found` against the plan that is being applied; none when this run applies no plan.
     fn judge_plan(&self, effect: &Effect, found: u64) -> Option<GuardState> {
-        let planned: u64 =
-            self.plan.as_ref()?.iter().filter(|planned| is_same(planned, effect)).map(|planned| planned.planned).sum();
+        let planned: u64 = self
+            .plan
+            .as_ref()?
+            .iter()
+            .filter(|planned| is_same(planned, effect))
+            .map(|planned| planned.planned)
+            .sum();
         let (before, _) = self.done_before(effect);
         let limit = (planned as f64 * PLAN_TOLERANCE).floor();
         Some(GuardState::new("plan", limit, (before + found) as f64))
@@ -108,7 +128,9 @@ impl Hold {
     /// Stops an apply at an exceeded guard; lets a plan go on.
     fn stop_at(&self, effect: &Effect) -> Result<(), CallError> {
         match &effect.guard {
-            Some(guard) if guard.exceeded && self.mode == Mode::Apply => Err(CallError::Guard(explain(effect, guard))),
+            Some(guard) if guard.exceeded && self.mode == Mode::Apply => {
+                Err(CallError::Guard(explain(effect, guard)))
+            }
             _ => Ok(()),
         }
     }
@@ -119,7 +141,9 @@ impl Hold {
             severity: Severity::Warn,
             target: on.to_owned(),
             text: text.to_owned(),
-            next: Some(format!("if that is wanted, add `accept = [\"{name}\"]` to the job's guard")),
+            next: Some(format!(
+                "if that is wanted, add `accept = [\"{name}\"]` to the job's guard"
+            )),
         });
     }
 }
@@ -127,12 +151,25 @@ impl Hold {
 /// A refusal in words: what was found, the guard and its limit.
 pub fn explain(effect: &Effect, guard: &GuardState) -> String {
     use crate::units::{show_bytes, show_count, show_counted, show_duration};
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, far below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts, far below 2^53"
+    )]
     let count = |value: f64| show_count(value.max(0.0) as u64);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts, far below 2^53")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "counts, far below 2^53"
+    )]
     let bytes = |value: f64| show_bytes(value.max(0.0) as u64);
     let amount = match effect.total {
-        Some(total) => format!("{} of {} {}", show_count(effect.planned), show_count(total), effect.unit),
+        Some(total) => format!(
+            "{} of {} {}",
+            show_count(effect.planned),
+            show_count(total),
+            effect.unit
+        ),
         None => show_counted(effect.planned, effect.unit.trim_end_matches('s'), &effect.unit),
     };
     let on = &effect.on;
@@ -141,13 +178,22 @@ pub fn explain(effect: &Effect, guard: &GuardState) -> String {
             "{amount} on {on} are {:.1} %, and the guard {} allows {} %",
             guard.found, guard.name, guard.limit
         ),
-        "max_bytes" => format!("{} on {on}, and the guard max_bytes allows {}", bytes(guard.found), bytes(guard.limit)),
+        "max_bytes" => format!(
+            "{} on {on}, and the guard max_bytes allows {}",
+            bytes(guard.found),
+            bytes(guard.limit)
+        ),
         "retention_floor" => {
-            let seconds = |value: f64| show_duration(Duration::try_from_secs_f64(value.max(0.0)).unwrap_or_default());
+            let seconds =
+                |value: f64| show_duration(Duration::try_from_secs_f64(value.max(0.0)).unwrap_or_default());
             let cutoff = effect.cutoff.map(show_instant).unwrap_or_default();
             format!(
                 "the cutoff {cutoff} on {on} is {} old, and the guard retention_floor asks for {}",
-                if guard.found < 0.0 { "less than nothing".to_owned() } else { seconds(guard.found) },
+                if guard.found < 0.0 {
+                    "less than nothing".to_owned()
+                } else {
+                    seconds(guard.found)
+                },
                 seconds(guard.limit)
             )
         }
@@ -157,8 +203,14 @@ pub fn explain(effect: &Effect, guard: &GuardState) -> String {
             effect.unit,
             count(guard.limit)
         ),
-        "accept" => format!("{on} has {} hazard(s) that the guard's `accept` does not name", count(guard.found)),
-        name => format!("{amount} on {on}, and the guard {name} allows {}", count(guard.limit)),
+        "accept" => format!(
+            "{on} has {} hazard(s) that the guard's `accept` does not name",
+            count(guard.found)
+        ),
+        name => format!(
+            "{amount} on {on}, and the guard {name} allows {}",
+            count(guard.limit)
+        ),
     }
 }
 

@@ -12,14 +12,16 @@ use crate::grant::Denied;
 use crate::name::RunId;
 use crate::ports::ledger::{Flag, Held, Lease, NewRun, RunQuery, RunRow};
 use crate::report::{REPORT_SCHEMA_VERSION, Report};
-use crate::run::{Mode, Outcome, Reason, Refusal, RunEvent, RunRequest, RunState, Skip, run_key, scheduled_key};
+use crate::run::{
+    Mode, Outcome, Reason, Refusal, RunEvent, RunRequest, RunState, Skip, run_key, scheduled_key,
+};
 use crate::value::{Instant, show_instant};
 
 /// A scheduled time further ahead of a target's own clock than this is refused; up to it, the run waits.
 const FUTURE_MAX: chrono::Duration = chrono::Duration::seconds(60);
 
 /// A lease that nobody renews is over after this: four missed renewals.
-pub(super) const LEASE_TTL: Duration = Duration::from_secs(60);
+pub(super) const LEASE_TTL: Duration = Duration::from_mins(1);
 
 /// How often a run that waits for another job's lease asks again.
 const WAIT_STEP: Duration = Duration::from_millis(500);
@@ -58,7 +60,14 @@ pub(super) fn accept(services: &Services, examined: &Examined, request: &mut Run
         }
     });
     let host = examined.host_scoped.then_some(services.host.as_str());
-    let key = run_key(&examined.job.name, &examined.targets, request.shard.as_deref(), request.mode, host, given);
+    let key = run_key(
+        &examined.job.name,
+        &examined.targets,
+        request.shard.as_deref(),
+        request.mode,
+        host,
+        given,
+    );
     Accepted { key, scheduled_at }
 }
 
@@ -71,9 +80,16 @@ pub(super) async fn admit(
     let job = &examined.job;
     let earlier = services
         .ledger
-        .runs(&RunQuery { key: Some(accepted.key.clone()), limit: u32::MAX, ..RunQuery::default() })
+        .runs(&RunQuery {
+            key: Some(accepted.key.clone()),
+            limit: u32::MAX,
+            ..RunQuery::default()
+        })
         .await?;
-    if let Some(settled) = earlier.iter().find(|row| row.outcome.as_deref() == Some("succeeded")) {
+    if let Some(settled) = earlier
+        .iter()
+        .find(|row| row.outcome.as_deref() == Some("succeeded"))
+    {
         return answer_duplicate(services, examined, settled).await;
     }
     let refuse = |outcome| record_only(services, examined, accepted, request, outcome);
@@ -103,9 +119,15 @@ pub(super) async fn admit(
     let opened = preflight(services, examined, request.mode).await?;
     let mut latest = now;
     for (name, database) in &opened.databases {
-        let theirs =
-            database.now().await.map_err(|source| DispatchError::Database { name: name.to_string(), source })?;
-        if let Some(text) = too_early(accepted.scheduled_at, theirs, &format!("the clock of database.{name}")) {
+        let theirs = database.now().await.map_err(|source| DispatchError::Database {
+            name: name.to_string(),
+            source,
+        })?;
+        if let Some(text) = too_early(
+            accepted.scheduled_at,
+            theirs,
+            &format!("the clock of database.{name}"),
+        ) {
             return refuse(Outcome::Refused(Refusal::Future, text)).await;
         }
         latest = latest.min(theirs);
@@ -119,7 +141,12 @@ pub(super) async fn admit(
         Ok(leases) => leases,
         Err(Busy::SameKey(run)) => return Err(DispatchError::AtWork { run }),
         Err(Busy::SameJob(held)) => {
-            let text = format!("run {} of the same job holds {} until {}", held.run, held.scope, show_instant(held.until));
+            let text = format!(
+                "run {} of the same job holds {} until {}",
+                held.run,
+                held.scope,
+                show_instant(held.until)
+            );
             return refuse(Outcome::Skipped(Skip::Overlap, text)).await;
         }
         Err(Busy::OtherJob(held)) => {
@@ -135,7 +162,14 @@ pub(super) async fn admit(
     };
     let (before, cursor) = history(services, &earlier).await?;
     let row = start(services, examined, accepted, request, run, cursor.clone()).await?;
-    Ok(Admission::Run(Box::new(Admitted { row, opened, leases, request: request.clone(), before, cursor })))
+    Ok(Admission::Run(Box::new(Admitted {
+        row,
+        opened,
+        leases,
+        request: request.clone(),
+        before,
+        cursor,
+    })))
 }
 
 /// The sum of what earlier attempts did, and the newest cursor.
@@ -156,11 +190,18 @@ async fn history(
     Ok((before, cursor))
 }
 
-async fn answer_duplicate(services: &Services, examined: &Examined, settled: &RunRow) -> Result<Admission, DispatchError> {
+async fn answer_duplicate(
+    services: &Services,
+    examined: &Examined,
+    settled: &RunRow,
+) -> Result<Admission, DispatchError> {
     if settled.consent != examined.consent {
         return Err(DispatchError::Usage(vec![Problem::new(
             format!("job.{}", examined.job.name),
-            format!("run {} settled this key with other params, grants or guards", settled.id),
+            format!(
+                "run {} settled this key with other params, grants or guards",
+                settled.id
+            ),
             Some("give another `--key`".to_owned()),
         )]));
     }
@@ -183,9 +224,15 @@ fn too_early(scheduled_at: Instant, now: Instant, whose: &str) -> Option<String>
     })
 }
 
-fn stale(services: &Services, examined: &Examined, accepted: &Accepted, request: &RunRequest, now: Instant) -> Option<String> {
+fn stale(
+    services: &Services,
+    examined: &Examined,
+    accepted: &Accepted,
+    request: &RunRequest,
+    now: Instant,
+) -> Option<String> {
     /// A scheduled event older than this has been overtaken by the next one, whatever the period.
-    const EVENT_AGE_MAX: Duration = Duration::from_secs(12 * 3600);
+    const EVENT_AGE_MAX: Duration = Duration::from_hours(12);
     if !request.reason.is_scheduled() || request.mode == Mode::Plan {
         return None;
     }
@@ -194,7 +241,9 @@ fn stale(services: &Services, examined: &Examined, accepted: &Accepted, request:
         let after = schedule.next_after(accepted.scheduled_at, &services.config.timezone)?;
         ((after - accepted.scheduled_at) / 2).to_std().ok()
     });
-    let limit = job.max_event_age.unwrap_or_else(|| half_period.map_or(EVENT_AGE_MAX, |half| half.min(EVENT_AGE_MAX)));
+    let limit = job
+        .max_event_age
+        .unwrap_or_else(|| half_period.map_or(EVENT_AGE_MAX, |half| half.min(EVENT_AGE_MAX)));
     let age = (now - accepted.scheduled_at).to_std().unwrap_or_default();
     (age > limit).then(|| {
         format!(
@@ -232,7 +281,11 @@ async fn lease(
     let mut waited = Duration::ZERO;
     loop {
         let now = services.clock.now();
-        let held = match services.ledger.lease(run, &examined.job.name, &scopes, now, LEASE_TTL).await? {
+        let held = match services
+            .ledger
+            .lease(run, &examined.job.name, &scopes, now, LEASE_TTL)
+            .await?
+        {
             Ok(leases) => return Ok(Ok(leases)),
             Err(held) => held,
         };
@@ -243,7 +296,9 @@ async fn lease(
         if let Some(held) = held.iter().find(|held| held.job == examined.job.name) {
             return Ok(Err(Busy::SameJob(held.clone())));
         }
-        let Some(other) = held.into_iter().next() else { continue };
+        let Some(other) = held.into_iter().next() else {
+            continue;
+        };
         if waited >= examined.job.wait {
             return Ok(Err(Busy::OtherJob(other)));
         }
@@ -278,7 +333,11 @@ async fn start(
         ended_at: None,
         outcome: None,
     };
-    let new = NewRun { row, request: request.clone(), params: examined.params.clone() };
+    let new = NewRun {
+        row,
+        request: request.clone(),
+        params: examined.params.clone(),
+    };
     Ok(services.ledger.start(new).await?)
 }
 
@@ -295,17 +354,27 @@ async fn record_only(
     let scope = [format!("refusal:{run}")];
     let now = services.clock.now();
     // A scope that carries the run's own id is free by construction.
-    let _ = services.ledger.lease(&run, &examined.job.name, &scope, now, LEASE_TTL).await?;
+    let _ = services
+        .ledger
+        .lease(&run, &examined.job.name, &scope, now, LEASE_TTL)
+        .await?;
     let row = start(services, examined, accepted, request, run, None).await?;
     let report = empty_report(services, &row, examined.params.clone(), outcome);
-    let event = RunEvent::Ended { report: Box::new(report.clone()) };
+    let event = RunEvent::Ended {
+        report: Box::new(report.clone()),
+    };
     services.ledger.append(&row.id, report.ended_at, &[event]).await?;
     services.ledger.release(&row.id).await?;
     Ok(Admission::Answer(Box::new(report)))
 }
 
 /// A report with nothing in it but how it ended.
-pub(super) fn empty_report(services: &Services, row: &RunRow, params: serde_json::Value, outcome: Outcome) -> Report {
+pub(super) fn empty_report(
+    services: &Services,
+    row: &RunRow,
+    params: serde_json::Value,
+    outcome: Outcome,
+) -> Report {
     Report {
         schema_version: REPORT_SCHEMA_VERSION,
         run: row.id.clone(),
@@ -330,7 +399,10 @@ pub(super) fn empty_report(services: &Services, row: &RunRow, params: serde_json
 
 /// The fence token of each leased scope, by its grant path.
 pub(super) fn tokens(leases: &[Lease]) -> BTreeMap<String, i64> {
-    leases.iter().map(|lease| (lease.scope.clone(), lease.token)).collect()
+    leases
+        .iter()
+        .map(|lease| (lease.scope.clone(), lease.token))
+        .collect()
 }
 
 /// True when this reason applies a plan.

@@ -19,13 +19,24 @@ const PLAN_VALID: chrono::Duration = chrono::Duration::hours(24);
 /// # Errors
 /// It is no plan, it is too old, it was applied already, its job has changed, an exceeded guard has no allowance,
 /// or whatever keeps a run from being admitted.
-pub async fn apply(services: &Services, id: &str, allow: Allowances, stop: watch::Receiver<Stop>) -> Result<Report, DispatchError> {
+pub async fn apply(
+    services: &Services,
+    id: &str,
+    allow: Allowances,
+    stop: watch::Receiver<Stop>,
+) -> Result<Report, DispatchError> {
     let row = services.ledger.run(id).await?;
     let job = &row.job;
     let again = Some(format!("`sereno plan {job}` makes a new one"));
-    let refused = |message: String| DispatchError::Refused { message, hint: again.clone() };
+    let refused = |message: String| DispatchError::Refused {
+        message,
+        hint: again.clone(),
+    };
     if row.mode != Mode::Plan {
-        return Err(refused(format!("run {} is no plan: it was an {}", row.id, row.mode)));
+        return Err(refused(format!(
+            "run {} is no plan: it was an {}",
+            row.id, row.mode
+        )));
     }
     if row.state != RunState::Ended {
         return Err(refused(format!("plan {} has not ended", row.id)));
@@ -33,14 +44,20 @@ pub async fn apply(services: &Services, id: &str, allow: Allowances, stop: watch
     let age = services.clock.now() - row.started_at;
     if age > PLAN_VALID {
         let age = show_duration(age.to_std().unwrap_or_default());
-        return Err(refused(format!("plan {} is {age} old; a plan is valid for 24 h", row.id)));
+        return Err(refused(format!(
+            "plan {} is {age} old; a plan is valid for 24 h",
+            row.id
+        )));
     }
     let Some(plan) = services.ledger.report(&row.id).await? else {
         return Err(refused(format!("plan {} has no report", row.id)));
     };
     if !matches!(row.outcome.as_deref(), Some("succeeded" | "refused(guard)")) {
         let outcome = plan.outcome.label();
-        return Err(refused(format!("plan {} ended {outcome}: there is nothing to apply", row.id)));
+        return Err(refused(format!(
+            "plan {} ended {outcome}: there is nothing to apply",
+            row.id
+        )));
     }
     allowed(&plan, &allow)?;
     let key = format!("apply:{}", row.id);
@@ -58,9 +75,18 @@ pub async fn apply(services: &Services, id: &str, allow: Allowances, stop: watch
         )));
     }
     let accepted = super::admit::accept(services, &examined, &mut request);
-    let earlier =
-        services.ledger.runs(&RunQuery { key: Some(accepted.key), limit: u32::MAX, ..RunQuery::default() }).await?;
-    if let Some(done) = earlier.iter().find(|row| row.outcome.as_deref() == Some("succeeded")) {
+    let earlier = services
+        .ledger
+        .runs(&RunQuery {
+            key: Some(accepted.key),
+            limit: u32::MAX,
+            ..RunQuery::default()
+        })
+        .await?;
+    if let Some(done) = earlier
+        .iter()
+        .find(|row| row.outcome.as_deref() == Some("succeeded"))
+    {
         return Err(refused(format!(
             "plan {} was applied by run {} at {}; a plan is applied once",
             row.id,
@@ -96,7 +122,11 @@ fn allowed(plan: &Report, allow: &Allowances) -> Result<(), DispatchError> {
     }
     Err(DispatchError::Refused {
         message: format!("plan {} exceeds a guard, and nothing was done", plan.run),
-        hint: Some(format!("if that is what you want: sereno apply {} {}", plan.run, missing.join(" "))),
+        hint: Some(format!(
+            "if that is what you want: sereno apply {} {}",
+            plan.run,
+            missing.join(" ")
+        )),
     })
 }
 

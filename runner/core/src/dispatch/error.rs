@@ -19,7 +19,11 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(at: impl Into<String>, message: impl Into<String>, hint: Option<String>) -> Self {
-        Self { at: at.into(), message: message.into(), hint }
+        Self {
+            at: at.into(),
+            message: message.into(),
+            hint,
+        }
     }
 }
 
@@ -71,12 +75,21 @@ impl DispatchError {
     /// The exit code of the command line.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::Directory { .. } | Self::Plugin(PluginError::NotFound { .. }) => 2,
+            Self::Usage(_)
+            | Self::Directory { .. }
+            | Self::Plugin(PluginError::NotFound { .. })
+            | Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. })
+            | Self::Database {
+                source: DatabaseError::NotFound { .. },
+                ..
+            } => 2,
             Self::Refused { .. } => 3,
             Self::AtWork { .. } => 5,
-            Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. }) => 2,
-            Self::Ledger(LedgerError::Unreachable { .. }) | Self::Database { source: DatabaseError::Unreachable { .. }, .. } => 7,
-            Self::Database { source: DatabaseError::NotFound { .. }, .. } => 2,
+            Self::Ledger(LedgerError::Unreachable { .. })
+            | Self::Database {
+                source: DatabaseError::Unreachable { .. },
+                ..
+            } => 7,
             Self::Plugin(_) | Self::Ledger(_) | Self::Database { .. } => 1,
         }
     }

@@ -42,7 +42,9 @@ impl Examined {
     /// The databases among the targets.
     pub fn databases(&self) -> BTreeSet<TargetName> {
         self.names(|path| match path {
-            Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => Some(name),
+            Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
+                Some(name)
+            }
             Path::Directory(_) => None,
         })
     }
@@ -56,7 +58,11 @@ impl Examined {
     }
 
     fn names<'a>(&'a self, pick: impl Fn(&'a Path) -> Option<&'a TargetName>) -> BTreeSet<TargetName> {
-        self.needs.iter().filter_map(|need| pick(&need.on)).cloned().collect()
+        self.needs
+            .iter()
+            .filter_map(|need| pick(&need.on))
+            .cloned()
+            .collect()
     }
 }
 
@@ -68,7 +74,11 @@ impl Examined {
 pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examined, DispatchError> {
     let config = &services.config;
     let Some(job) = config.jobs.get(&request.job) else {
-        let names: Vec<&str> = config.jobs.keys().map(|name| name.as_str()).collect();
+        let names: Vec<&str> = config
+            .jobs
+            .keys()
+            .map(super::super::name::JobName::as_str)
+            .collect();
         return Err(DispatchError::Usage(vec![Problem::new(
             format!("job.{}", request.job),
             format!("there is no job `{}` in the configuration", request.job),
@@ -82,7 +92,10 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     let at = |path: &str| format!("job.{}.params.{path}", job.name);
     let problems = |errors: Vec<crate::manifest::ParamError>| {
         DispatchError::Usage(
-            errors.into_iter().map(|error| Problem::new(at(&error.path), error.message, error.hint)).collect(),
+            errors
+                .into_iter()
+                .map(|error| Problem::new(at(&error.path), error.message, error.hint))
+                .collect(),
         )
     };
     let params = plugin.manifest.settle_params(&given).map_err(problems)?;
@@ -114,7 +127,11 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
                 .into_iter()
                 .map(|target| {
                     let hint = format!("add a section `[{target}]`, or name one that is there");
-                    Problem::new(format!("job.{}.params", job.name), format!("there is no {target}"), Some(hint))
+                    Problem::new(
+                        format!("job.{}.params", job.name),
+                        format!("there is no {target}"),
+                        Some(hint),
+                    )
                 })
                 .collect(),
         ));
@@ -124,7 +141,17 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     targets.dedup();
     let consent = consent(&job, &targets, &params, &needs);
     let authority = Authority::resolve(needs.clone(), job.grants.clone()).map(Arc::new);
-    Ok(Examined { job, plugin, params, needs, references, authority, targets, host_scoped, consent })
+    Ok(Examined {
+        job,
+        plugin,
+        params,
+        needs,
+        references,
+        authority,
+        targets,
+        host_scoped,
+        consent,
+    })
 }
 
 fn consent(job: &Job, targets: &[String], params: &Json, needs: &[Need]) -> String {
@@ -147,17 +174,26 @@ pub struct Opened {
 ///
 /// # Errors
 /// Everything that is missing, at once; or a target that cannot be opened.
-pub async fn preflight(services: &Services, examined: &Examined, mode: Mode) -> Result<Opened, DispatchError> {
+pub async fn preflight(
+    services: &Services,
+    examined: &Examined,
+    mode: Mode,
+) -> Result<Opened, DispatchError> {
     let mut opened = Opened::default();
     for name in examined.directories() {
         let directory = services.targets.directory(&name).await;
-        let directory =
-            directory.map_err(|source| DispatchError::Directory { name: name.to_string(), source })?;
+        let directory = directory.map_err(|source| DispatchError::Directory {
+            name: name.to_string(),
+            source,
+        })?;
         opened.directories.insert(name, directory);
     }
     let mut problems = Vec::new();
     for name in examined.databases() {
-        let failed = |source| DispatchError::Database { name: name.to_string(), source };
+        let failed = |source| DispatchError::Database {
+            name: name.to_string(),
+            source,
+        };
         let database = services.targets.database(&name).await.map_err(failed)?;
         for missing in database.missing(&wanted(examined, &name)).await.map_err(failed)? {
             problems.push(Problem::new(
@@ -180,14 +216,24 @@ pub async fn preflight(services: &Services, examined: &Examined, mode: Mode) -> 
         }
         opened.databases.insert(name, database);
     }
-    if problems.is_empty() { Ok(opened) } else { Err(DispatchError::Usage(problems)) }
+    if problems.is_empty() {
+        Ok(opened)
+    } else {
+        Err(DispatchError::Usage(problems))
+    }
 }
 
 /// Every table that a need or a grant behind "all tables" names, every column, every index.
 fn wanted(examined: &Examined, database: &TargetName) -> Vec<Wanted> {
-    let mut wanted: BTreeSet<Wanted> =
-        verbs_by_table(examined, database).into_keys().map(Wanted::Table).collect();
-    for reference in examined.references.iter().filter(|reference| reference.database == *database) {
+    let mut wanted: BTreeSet<Wanted> = verbs_by_table(examined, database)
+        .into_keys()
+        .map(Wanted::Table)
+        .collect();
+    for reference in examined
+        .references
+        .iter()
+        .filter(|reference| reference.database == *database)
+    {
         let table = reference.table.clone();
         wanted.insert(match &reference.kind {
             ReferenceKind::Column(column) => Wanted::Column(table, column.clone()),
@@ -203,7 +249,10 @@ fn verbs_by_table(examined: &Examined, database: &TargetName) -> BTreeMap<TableN
         match &need.on {
             Path::Table(on, table) if on == database => {
                 let granted = examined.job.grants.on(&need.on);
-                tables.entry(table.clone()).or_default().extend(need.verbs.intersection(&granted));
+                tables
+                    .entry(table.clone())
+                    .or_default()
+                    .extend(need.verbs.intersection(&granted));
             }
             Path::AllTables(on) if on == database => {
                 for verb in &need.verbs {

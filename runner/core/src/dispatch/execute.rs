@@ -38,10 +38,17 @@ pub(super) async fn execute(
 ) -> Result<Report, DispatchError> {
     let row = &admitted.row;
     let book = Arc::new(Book::default());
-    let recorder =
-        Arc::new(RunRecorder::new(Arc::clone(&services.ledger), Arc::clone(&services.clock), row.id.clone()));
+    let recorder = Arc::new(RunRecorder::new(
+        Arc::clone(&services.ledger),
+        Arc::clone(&services.clock),
+        row.id.clone(),
+    ));
     let plan = plan.filter(|_| applies_plan(&admitted.request.reason));
-    let guards = examined.job.guards.lifted(&admitted.request.allow).unwrap_or_else(|_| examined.job.guards.clone());
+    let guards = examined
+        .job
+        .guards
+        .lifted(&admitted.request.allow)
+        .unwrap_or_else(|_| examined.job.guards.clone());
     let hold = Arc::new(Hold {
         run: row.id.clone(),
         attempt: row.attempt,
@@ -75,20 +82,30 @@ pub(super) async fn execute(
             };
             run_guest(services, examined, &recorder, activation, stop).await
         }
-        Err(error) => Ending::Guest(GuestRun { end: GuestEnd::PassedOn(error.into()), used: LimitsUsed::default() }),
+        Err(error) => Ending::Guest(GuestRun {
+            end: GuestEnd::PassedOn(error.into()),
+            used: LimitsUsed::default(),
+        }),
     };
     settle(services, examined, &admitted, &recorder, &book, ending).await
 }
 
 /// Raises the fence of every leased table, so that a run which lost its lease can change nothing more.
-async fn take_fences(hold: &Hold, admitted: &Admitted, authority: &Authority) -> Result<(), crate::ports::database::DatabaseError> {
+async fn take_fences(
+    hold: &Hold,
+    admitted: &Admitted,
+    authority: &Authority,
+) -> Result<(), crate::ports::database::DatabaseError> {
     if hold.mode == Mode::Plan || !hold.fence_in_database {
         return Ok(());
     }
     for path in authority.changes() {
-        let crate::grant::Path::Table(name, _) = &path else { continue };
+        let crate::grant::Path::Table(name, _) = &path else {
+            continue;
+        };
         let scope = path.to_string();
-        if let (Some(database), Some(token)) = (admitted.opened.databases.get(name), hold.tokens.get(&scope)) {
+        if let (Some(database), Some(token)) = (admitted.opened.databases.get(name), hold.tokens.get(&scope))
+        {
             let fence = Fence {
                 run: hold.run.clone(),
                 attempt: hold.attempt,
@@ -103,21 +120,57 @@ async fn take_fences(hold: &Hold, admitted: &Admitted, authority: &Authority) ->
 }
 
 /// The ports behind their decorators: guard, then plan or fence.
-fn capabilities(services: &Services, admitted: &Admitted, authority: Arc<Authority>, hold: &Arc<Hold>) -> Capabilities {
+fn capabilities(
+    services: &Services,
+    admitted: &Admitted,
+    authority: Arc<Authority>,
+    hold: &Arc<Hold>,
+) -> Capabilities {
     let planned = hold.mode == Mode::Plan;
     let databases = admitted.opened.databases.iter().map(|(name, port)| {
-        let port: Arc<dyn Database> =
-            if planned { Arc::new(PlannedDatabase::new(Arc::clone(port))) } else { Arc::clone(port) };
-        let queries = services.config.databases.get(name).map(|database| database.queries.clone()).unwrap_or_default();
-        (name.clone(), Arc::new(DatabaseCapability::new(name.clone(), port, queries, Arc::clone(hold))))
+        let port: Arc<dyn Database> = if planned {
+            Arc::new(PlannedDatabase::new(Arc::clone(port)))
+        } else {
+            Arc::clone(port)
+        };
+        let queries = services
+            .config
+            .databases
+            .get(name)
+            .map(|database| database.queries.clone())
+            .unwrap_or_default();
+        (
+            name.clone(),
+            Arc::new(DatabaseCapability::new(
+                name.clone(),
+                port,
+                queries,
+                Arc::clone(hold),
+            )),
+        )
     });
     let directories = admitted.opened.directories.iter().map(|(name, port)| {
-        let port: Arc<dyn Directory> =
-            if planned { Arc::new(PlannedDirectory::new(Arc::clone(port))) } else { Arc::clone(port) };
+        let port: Arc<dyn Directory> = if planned {
+            Arc::new(PlannedDirectory::new(Arc::clone(port)))
+        } else {
+            Arc::clone(port)
+        };
         let clock = Arc::clone(&services.clock);
-        (name.clone(), Arc::new(DirectoryCapability::new(name.clone(), port, clock, Arc::clone(hold))))
+        (
+            name.clone(),
+            Arc::new(DirectoryCapability::new(
+                name.clone(),
+                port,
+                clock,
+                Arc::clone(hold),
+            )),
+        )
     });
-    Capabilities { authority, databases: databases.collect(), directories: directories.collect() }
+    Capabilities {
+        authority,
+        databases: databases.collect(),
+        directories: directories.collect(),
+    }
 }
 
 /// The guest beside its heartbeat: whichever ends first decides.

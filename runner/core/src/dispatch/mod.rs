@@ -70,7 +70,11 @@ pub enum Stop {
 /// # Errors
 /// Whatever keeps a run from being admitted and is not an outcome: a wrong request, a ledger out of reach. A
 /// refusal, a skip or a failure is a [`Report`].
-pub async fn submit(services: &Services, request: RunRequest, stop: watch::Receiver<Stop>) -> Result<Report, DispatchError> {
+pub async fn submit(
+    services: &Services,
+    request: RunRequest,
+    stop: watch::Receiver<Stop>,
+) -> Result<Report, DispatchError> {
     run_to_end(services, request, None, stop).await
 }
 
@@ -89,7 +93,15 @@ async fn run_to_end(
             admit::Admission::Run(admitted) => admitted,
             admit::Admission::Answer(report) => return Ok(*report),
         };
-        let report = execute::execute(services, &examined, &accepted, *admitted, plan.clone(), stop.clone()).await?;
+        let report = execute::execute(
+            services,
+            &examined,
+            &accepted,
+            *admitted,
+            plan.clone(),
+            stop.clone(),
+        )
+        .await?;
         let goes_on = report.outcome == Outcome::Continued && !request.once && *stop.borrow() == Stop::None;
         continued += 1;
         if !goes_on || continued > CONTINUATIONS_MAX {

@@ -21,7 +21,12 @@ pub(super) struct RunRecorder {
 
 impl RunRecorder {
     pub(super) fn new(ledger: Arc<dyn Ledger>, clock: Arc<dyn Clock>, run: RunId) -> Self {
-        Self { ledger, clock, run, lines: Mutex::default() }
+        Self {
+            ledger,
+            clock,
+            run,
+            lines: Mutex::default(),
+        }
     }
 
     /// The log lines that no event has carried yet.
@@ -44,6 +49,9 @@ impl Recorder for RunRecorder {
 
 impl LogSink for RunRecorder {
     fn line(&self, event: RunEvent) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(event);
     }
 }

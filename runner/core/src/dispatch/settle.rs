@@ -41,7 +41,10 @@ pub(super) async fn settle(
         Ending::Plugin(_) | Ending::LeaseLost => LimitsUsed::default(),
     };
     let cursor = match &ending {
-        Ending::Guest(GuestRun { end: GuestEnd::More(cursor), .. }) => Some(cursor.clone()),
+        Ending::Guest(GuestRun {
+            end: GuestEnd::More(cursor),
+            ..
+        }) => Some(cursor.clone()),
         _ => None,
     };
     let outcome = outcome(ending, book, admitted, cursor.as_deref());
@@ -58,9 +61,14 @@ pub(super) async fn settle(
         );
     }
     if row.mode == Mode::Apply && !report.measurements.is_empty() {
-        services.ledger.measure(&row.id, report.ended_at, &report.measurements).await?;
+        services
+            .ledger
+            .measure(&row.id, report.ended_at, &report.measurements)
+            .await?;
     }
-    events.push(RunEvent::Ended { report: Box::new(report.clone()) });
+    events.push(RunEvent::Ended {
+        report: Box::new(report.clone()),
+    });
     services.ledger.append(&row.id, report.ended_at, &events).await?;
     services.ledger.release(&row.id).await?;
     Ok(report)
@@ -81,14 +89,16 @@ fn outcome(ending: Ending, book: &Book, admitted: &Admitted, cursor: Option<&str
     }
     match end {
         GuestEnd::Done => Outcome::Succeeded,
-        GuestEnd::More(_) if cursor.is_some() && admitted.cursor.as_deref() == cursor && admitted.row.attempt > 2 => {
+        GuestEnd::More(_)
+            if cursor.is_some() && admitted.cursor.as_deref() == cursor && admitted.row.attempt > 2 =>
+        {
             Outcome::Failed("the cursor has not moved in two attempts".to_owned())
         }
         GuestEnd::More(_) if admitted.row.attempt > CONTINUATIONS_MAX => {
             Outcome::Failed(format!("still not done after {CONTINUATIONS_MAX} continuations"))
         }
         GuestEnd::More(_) => Outcome::Continued,
-        GuestEnd::PassedOn(error) => passed_on(error),
+        GuestEnd::PassedOn(error) => passed_on(&error),
         GuestEnd::Failed(failure) => match failure {
             GuestFailure::InvalidParams(text) => Outcome::Usage(text),
             GuestFailure::Retryable(text) => Outcome::Retryable(text),
@@ -103,7 +113,7 @@ fn outcome(ending: Ending, book: &Book, admitted: &Admitted, cursor: Option<&str
     }
 }
 
-fn passed_on(error: CallError) -> Outcome {
+fn passed_on(error: &CallError) -> Outcome {
     let text = error.to_string();
     match error {
         CallError::Denied(_) => Outcome::Refused(Refusal::Grant, text),
@@ -142,7 +152,11 @@ fn by_target(book: &Book) -> Vec<TargetReport> {
                 target: effect.on.clone(),
                 text: format!(
                     "{} matched and were left: in use, or not ours to remove",
-                    crate::units::show_counted(effect.skipped, effect.unit.trim_end_matches('s'), &effect.unit)
+                    crate::units::show_counted(
+                        effect.skipped,
+                        effect.unit.trim_end_matches('s'),
+                        &effect.unit
+                    )
                 ),
                 next: Some("run the job again when the other work is over".to_owned()),
             };
@@ -151,7 +165,9 @@ fn by_target(book: &Book) -> Vec<TargetReport> {
         entry(&effect.on, &mut |target| target.effects.push(effect.clone()));
     }
     for finding in book.findings() {
-        entry(&finding.target, &mut |target| target.findings.push(finding.clone()));
+        entry(&finding.target, &mut |target| {
+            target.findings.push(finding.clone());
+        });
     }
     targets.into_values().collect()
 }

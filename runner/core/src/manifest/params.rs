@@ -25,6 +25,6 @@ impl Manifest {
     /// # Errors
     /// Every mistake there is.
     pub fn settle_params(&self, _given: &BTreeMap<String, Json>) -> Result<Json, Vec<ParamError>> {
-        todo!()
+        Err(Vec::new())
     }
 }

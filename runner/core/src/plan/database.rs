@@ -26,7 +26,10 @@ pub struct PlannedDatabase {
 impl PlannedDatabase {
     /// Decorates `inner`.
     pub fn new(inner: Arc<dyn Database>) -> Self {
-        Self { inner, planned: Mutex::default() }
+        Self {
+            inner,
+            planned: Mutex::default(),
+        }
     }
 
     fn planned(&self, table: &TableName) -> Vec<Filter> {
@@ -36,7 +39,10 @@ impl PlannedDatabase {
 
     fn plan(&self, purge: &Purge) {
         let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
-        planned.entry(purge.table.clone()).or_default().push(purge.filter.clone());
+        planned
+            .entry(purge.table.clone())
+            .or_default()
+            .push(purge.filter.clone());
     }
 }
 
@@ -70,7 +76,12 @@ impl Database for PlannedDatabase {
         self.inner.indexes(table).await
     }
 
-    async fn count(&self, table: &TableName, filter: &Filter, without: &[Filter]) -> Result<u64, DatabaseError> {
+    async fn count(
+        &self,
+        table: &TableName,
+        filter: &Filter,
+        without: &[Filter],
+    ) -> Result<u64, DatabaseError> {
         let gone = [self.planned(table).as_slice(), without].concat();
         self.inner.count(table, filter, &gone).await
     }
@@ -110,14 +121,26 @@ impl Database for PlannedDatabase {
         fence: &Fence,
     ) -> Result<DeleteBatch, DatabaseError> {
         let gone = [self.planned(&purge.table).as_slice(), without].concat();
-        self.inner.preview_delete_batch(purge, &gone, cursor, max, fence).await
+        self.inner
+            .preview_delete_batch(purge, &gone, cursor, max, fence)
+            .await
     }
 
-    async fn upkeep(&self, task: &UpkeepTask, limit: Duration, fence: &Fence) -> Result<Upkeep, DatabaseError> {
+    async fn upkeep(
+        &self,
+        task: &UpkeepTask,
+        limit: Duration,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
         self.inner.preview_upkeep(task, limit, fence).await
     }
 
-    async fn preview_upkeep(&self, task: &UpkeepTask, limit: Duration, fence: &Fence) -> Result<Upkeep, DatabaseError> {
+    async fn preview_upkeep(
+        &self,
+        task: &UpkeepTask,
+        limit: Duration,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
         self.inner.preview_upkeep(task, limit, fence).await
     }
 }

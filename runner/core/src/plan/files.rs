@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::ports::files::{Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary};
+use crate::ports::files::{
+    Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary,
+};
 use crate::value::FileFilter;
 
 /// The plan-mode decorator of a [`Directory`].
@@ -26,7 +28,10 @@ struct Planned {
 impl PlannedDirectory {
     /// Decorates `inner`.
     pub fn new(inner: Arc<dyn Directory>) -> Self {
-        Self { inner, planned: Mutex::default() }
+        Self {
+            inner,
+            planned: Mutex::default(),
+        }
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Planned) -> T) -> T {
@@ -90,7 +95,9 @@ impl Directory for PlannedDirectory {
         max: u32,
         allowance: Allowance,
     ) -> Result<Removal, FilesError> {
-        let removal = self.preview_remove_batch(filter, &[], cursor, max, allowance).await?;
+        let removal = self
+            .preview_remove_batch(filter, &[], cursor, max, allowance)
+            .await?;
         self.plan(&removal, removal.cursor.is_none().then(|| filter.clone()));
         Ok(removal)
     }
@@ -103,7 +110,9 @@ impl Directory for PlannedDirectory {
         max: u32,
         allowance: Allowance,
     ) -> Result<Removal, FilesError> {
-        self.inner.preview_remove_batch(filter, &self.gone(without), cursor, max, allowance).await
+        self.inner
+            .preview_remove_batch(filter, &self.gone(without), cursor, max, allowance)
+            .await
     }
 
     async fn remove(
@@ -113,8 +122,19 @@ impl Directory for PlannedDirectory {
         allowance: Allowance,
     ) -> Result<Removal, FilesError> {
         let removal = self.preview_remove(paths, filter, &[], allowance).await?;
-        let names = paths.iter().filter_map(|path| std::str::from_utf8(path).ok()).map(globset::escape).collect();
-        self.plan(&removal, [FileFilter { include: names, recursive: true, ..filter.clone() }]);
+        let names = paths
+            .iter()
+            .filter_map(|path| std::str::from_utf8(path).ok())
+            .map(globset::escape)
+            .collect();
+        self.plan(
+            &removal,
+            [FileFilter {
+                include: names,
+                recursive: true,
+                ..filter.clone()
+            }],
+        );
         Ok(removal)
     }
 
@@ -125,6 +145,8 @@ impl Directory for PlannedDirectory {
         without: &[FileFilter],
         allowance: Allowance,
     ) -> Result<Removal, FilesError> {
-        self.inner.preview_remove(paths, filter, &self.gone(without), allowance).await
+        self.inner
+            .preview_remove(paths, filter, &self.gone(without), allowance)
+            .await
     }
 }

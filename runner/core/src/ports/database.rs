@@ -267,7 +267,11 @@ pub trait Database: Send + Sync {
     async fn missing(&self, wanted: &[Wanted]) -> Result<Vec<Missing>, DatabaseError>;
 
     /// What the role lacks to run `verbs` on `table` (none: nothing), as sentences with the GRANT to run.
-    async fn rights_missing(&self, table: &TableName, verbs: &[crate::grant::Verb]) -> Result<Vec<Missing>, DatabaseError>;
+    async fn rights_missing(
+        &self,
+        table: &TableName,
+        verbs: &[crate::grant::Verb],
+    ) -> Result<Vec<Missing>, DatabaseError>;
 
     /// Triggers, cascading foreign keys and row security on `table` that a delete would meet.
     async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError>;
@@ -282,7 +286,12 @@ pub trait Database: Send + Sync {
     async fn indexes(&self, table: &TableName) -> Result<Vec<IndexStatistics>, DatabaseError>;
 
     /// Exact: rows that match `filter` and none of `without`.
-    async fn count(&self, table: &TableName, filter: &Filter, without: &[Filter]) -> Result<u64, DatabaseError>;
+    async fn count(
+        &self,
+        table: &TableName,
+        filter: &Filter,
+        without: &[Filter],
+    ) -> Result<u64, DatabaseError>;
 
     /// Runs the operator's query in a read-only transaction, with row and time caps.
     async fn query(&self, query: &NamedQuery, params: &[Value]) -> Result<Rows, DatabaseError>;
@@ -294,16 +303,39 @@ pub trait Database: Send + Sync {
     async fn recorded(&self, run: &RunId) -> Result<Vec<RecordedBatch>, DatabaseError>;
 
     /// Deletes up to `max` rows in one short transaction with the fence's check and record.
-    async fn delete_batch(&self, purge: &Purge, cursor: Option<&str>, max: u32, fence: &Fence) -> Result<DeleteBatch, DatabaseError>;
+    async fn delete_batch(
+        &self,
+        purge: &Purge,
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+    ) -> Result<DeleteBatch, DatabaseError>;
 
     /// What [`Self::delete_batch`] would do, without doing it; rows that match one of `without` are gone already.
-    async fn preview_delete_batch(&self, purge: &Purge, without: &[Filter], cursor: Option<&str>, max: u32, fence: &Fence) -> Result<DeleteBatch, DatabaseError>;
+    async fn preview_delete_batch(
+        &self,
+        purge: &Purge,
+        without: &[Filter],
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+    ) -> Result<DeleteBatch, DatabaseError>;
 
     /// Does one upkeep task within `limit`.
-    async fn upkeep(&self, task: &UpkeepTask, limit: Duration, fence: &Fence) -> Result<Upkeep, DatabaseError>;
+    async fn upkeep(
+        &self,
+        task: &UpkeepTask,
+        limit: Duration,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError>;
 
     /// What [`Self::upkeep`] would do: the same `done` and reasons, bytes estimated.
-    async fn preview_upkeep(&self, task: &UpkeepTask, limit: Duration, fence: &Fence) -> Result<Upkeep, DatabaseError>;
+    async fn preview_upkeep(
+        &self,
+        task: &UpkeepTask,
+        limit: Duration,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError>;
 }
 
 /// Tells whoever watches that an effect grew. Never blocks.

@@ -152,21 +152,56 @@ pub trait Directory: Send + Sync {
     async fn summarize(&self, filter: &FileFilter, without: &[FileFilter]) -> Result<Summary, FilesError>;
 
     /// Sorts what matches by age, in flat memory.
-    async fn age_histogram(&self, filter: &FileFilter, without: &[FileFilter], span: Span) -> Result<Vec<Bucket>, FilesError>;
+    async fn age_histogram(
+        &self,
+        filter: &FileFilter,
+        without: &[FileFilter],
+        span: Span,
+    ) -> Result<Vec<Bucket>, FilesError>;
 
     /// One page of what matches, at most `max` entries.
-    async fn entries(&self, filter: &FileFilter, without: &[FileFilter], cursor: Option<&str>, max: u32) -> Result<Page, FilesError>;
+    async fn entries(
+        &self,
+        filter: &FileFilter,
+        without: &[FileFilter],
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Page, FilesError>;
 
     /// Visits up to `max` entries and removes those that match, looking and removing in one pass, never beyond
     /// `allowance`. Emptied directories go in a pass of their own before the cursor is none.
-    async fn remove_batch(&self, filter: &FileFilter, cursor: Option<&str>, max: u32, allowance: Allowance) -> Result<Removal, FilesError>;
+    async fn remove_batch(
+        &self,
+        filter: &FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError>;
 
     /// What [`Self::remove_batch`] would do, without doing it; what matches `without` is gone already.
-    async fn preview_remove_batch(&self, filter: &FileFilter, without: &[FileFilter], cursor: Option<&str>, max: u32, allowance: Allowance) -> Result<Removal, FilesError>;
+    async fn preview_remove_batch(
+        &self,
+        filter: &FileFilter,
+        without: &[FileFilter],
+        cursor: Option<&str>,
+        max: u32,
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError>;
 
     /// Removes the named files, each only while it still matches.
-    async fn remove(&self, paths: &[Vec<u8>], filter: &FileFilter, allowance: Allowance) -> Result<Removal, FilesError>;
+    async fn remove(
+        &self,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError>;
 
     /// What [`Self::remove`] would do, without doing it.
-    async fn preview_remove(&self, paths: &[Vec<u8>], filter: &FileFilter, without: &[FileFilter], allowance: Allowance) -> Result<Removal, FilesError>;
+    async fn preview_remove(
+        &self,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+        without: &[FileFilter],
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError>;
 }

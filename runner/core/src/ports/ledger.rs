@@ -197,7 +197,14 @@ pub trait Ledger: Send + Sync {
     async fn report(&self, run: &RunId) -> Result<Option<Report>, LedgerError>;
 
     /// Takes every scope or none; a lease that ran out counts as free. Answers what is held by others.
-    async fn lease(&self, run: &RunId, job: &JobName, scopes: &[String], now: Instant, ttl: Duration) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError>;
+    async fn lease(
+        &self,
+        run: &RunId,
+        job: &JobName,
+        scopes: &[String],
+        now: Instant,
+        ttl: Duration,
+    ) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError>;
 
     /// Renews all of a run's leases; false when one of them is no longer its own.
     async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError>;
@@ -215,5 +222,10 @@ pub trait Ledger: Send + Sync {
     async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError>;
 
     /// Keeps measurements of a run.
-    async fn measure(&self, run: &RunId, at: Instant, measurements: &[Measurement]) -> Result<(), LedgerError>;
+    async fn measure(
+        &self,
+        run: &RunId,
+        at: Instant,
+        measurements: &[Measurement],
+    ) -> Result<(), LedgerError>;
 }

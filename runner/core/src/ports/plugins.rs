@@ -213,8 +213,14 @@ pub trait Plugins: Send + Sync {
 #[async_trait]
 pub trait Targets: Send + Sync {
     /// The database called `name`.
-    async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, crate::ports::database::DatabaseError>;
+    async fn database(
+        &self,
+        name: &TargetName,
+    ) -> Result<Arc<dyn Database>, crate::ports::database::DatabaseError>;
 
     /// The directory called `name`.
-    async fn directory(&self, name: &TargetName) -> Result<Arc<dyn Directory>, crate::ports::files::FilesError>;
+    async fn directory(
+        &self,
+        name: &TargetName,
+    ) -> Result<Arc<dyn Directory>, crate::ports::files::FilesError>;
 }
