@@ -5,7 +5,10 @@
 
 mod params;
 mod parse;
+mod pattern;
 mod resolve;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 
@@ -91,8 +94,8 @@ pub enum ParamKind {
     Enum(Vec<String>),
     /// A string, an integer, a float or a boolean: a value to compare a column with.
     Scalar,
-    /// Several of one kind.
-    List(Box<ParamKind>),
+    /// Several of one kind; the element's name is the list's with `[]`.
+    List(Box<Param>),
     /// Named fields; `required` and `default` hold for each.
     Record(Vec<Param>),
 }

@@ -1,24 +1,14 @@
 //! Reads `sereno.toml`: strict, every mistake at once, each with its place.
 
-use std::ops::Range;
+pub(crate) mod diagnostic;
+pub(crate) mod document;
+pub(crate) mod shape;
+
 use std::path::Path;
 
 use crate::job::Config;
 
-/// One mistake in a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Diagnostic {
-    /// Stable and short, such as `unknown-key`.
-    pub code: &'static str,
-    /// What is wrong, as a sentence without a full stop.
-    pub message: String,
-    /// Where, in bytes of the text; none when it is about the whole.
-    pub span: Option<Range<usize>>,
-    /// What stands at the underline.
-    pub label: String,
-    /// What to write instead.
-    pub hint: Option<String>,
-}
+pub use diagnostic::Diagnostic;
 
 /// Reads a configuration. Nothing is opened and no reference (`${env:X}`) is resolved.
 ///

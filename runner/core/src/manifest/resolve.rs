@@ -2,8 +2,9 @@
 
 use serde_json::Value as Json;
 
+use super::pattern::{PathPattern, Template, turns};
 use super::{Manifest, ParamError};
-use crate::grant::Need;
+use crate::grant::{Need, Path};
 use crate::name::{TableName, TargetName};
 
 /// A column or an index that a param names and that must exist.
@@ -27,19 +28,109 @@ pub enum ReferenceKind {
 }
 
 impl Manifest {
-    /// The needs of a job with these settled params: one for each element where a pattern names a list.
+    /// The needs of a job with these settled params: one for each element where a pattern names a list, none where
+    /// an optional param is absent, and all tables where a list of tables is. Table names are as written;
+    /// [`crate::job::Config::needs`] also brings them into their canonical form.
     ///
     /// # Errors
     /// A pattern that the params do not fill, or a name that is none.
-    pub fn needs(&self, _params: &Json) -> Result<Vec<Need>, Vec<ParamError>> {
-        Err(Vec::new())
+    pub fn needs(&self, params: &Json) -> Result<Vec<Need>, Vec<ParamError>> {
+        let (mut needs, mut errors) = (Vec::new(), Vec::new());
+        for need in &self.needs {
+            for on in self.paths(&need.on, params, &mut errors) {
+                let need = Need {
+                    interface: need.interface,
+                    verbs: need.verbs.clone(),
+                    on,
+                    optional: need.optional,
+                };
+                if !needs.contains(&need) {
+                    needs.push(need);
+                }
+            }
+        }
+        if errors.is_empty() { Ok(needs) } else { Err(errors) }
+    }
+
+    fn pattern(&self, on: &str, params: &Json, errors: &mut Vec<ParamError>) -> Option<PathPattern> {
+        match PathPattern::parse(on, &self.params) {
+            Ok(pattern) => Some(pattern.widened(&self.params, params)),
+            Err(complaint) => {
+                errors.push(ParamError {
+                    path: String::new(),
+                    message: complaint.message,
+                    hint: complaint.hint,
+                });
+                None
+            }
+        }
+    }
+
+    fn paths(&self, on: &str, params: &Json, errors: &mut Vec<ParamError>) -> Vec<Path> {
+        let Some(pattern) = self.pattern(on, params, errors) else {
+            return Vec::new();
+        };
+        turns(&pattern.templates(), &self.params, params)
+            .iter()
+            .filter_map(|turns| pattern.fill(params, turns))
+            .filter_map(|path| path.map_err(|error| errors.push(name_error(&error))).ok())
+            .collect()
     }
 
     /// The columns and indexes that these settled params name.
     ///
     /// # Errors
     /// As for [`Self::needs`].
-    pub fn references(&self, _params: &Json) -> Result<Vec<Reference>, Vec<ParamError>> {
-        Err(Vec::new())
+    pub fn references(&self, params: &Json) -> Result<Vec<Reference>, Vec<ParamError>> {
+        let (mut references, mut errors) = (Vec::new(), Vec::new());
+        for reference in &self.references {
+            let Some(pattern) = self.pattern(&reference.on, params, &mut errors) else {
+                continue;
+            };
+            let named: [(_, fn(String) -> ReferenceKind); 2] = [
+                (&reference.column, ReferenceKind::Column),
+                (&reference.index, ReferenceKind::Index),
+            ];
+            for (text, kind) in named
+                .iter()
+                .filter_map(|(text, kind)| Some((text.as_deref()?, kind)))
+            {
+                let Ok(name) = Template::parse(text) else { continue };
+                let mut templates = pattern.templates();
+                templates.push(&name);
+                for turns in turns(&templates, &self.params, params) {
+                    let Some(name) = name.fill(params, &turns) else {
+                        continue;
+                    };
+                    match pattern.fill(params, &turns) {
+                        Some(Ok(Path::Table(database, table))) => {
+                            references.push(Reference {
+                                database,
+                                table,
+                                kind: kind(name.to_owned()),
+                            });
+                        }
+                        Some(Err(error)) => errors.push(name_error(&error)),
+                        // Of every table no single column can be asked for.
+                        Some(Ok(_)) | None => {}
+                    }
+                }
+            }
+        }
+        references.sort();
+        references.dedup();
+        if errors.is_empty() {
+            Ok(references)
+        } else {
+            Err(errors)
+        }
+    }
+}
+
+fn name_error(error: &crate::name::NameError) -> ParamError {
+    ParamError {
+        path: String::new(),
+        message: error.to_string(),
+        hint: None,
     }
 }
