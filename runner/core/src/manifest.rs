@@ -101,16 +101,29 @@ pub enum ParamKind {
 }
 
 /// `[[needs]]`, before it meets params.
+///
+/// Patterns of the same list (`{counts[].database}` and `{counts[].table}`) go together, element by element; a param
+/// that was not given and has no default makes no need. A table may be the literal `*`: all granted ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NeedPattern {
     /// The capability.
     pub interface: Interface,
     /// The verbs.
-    pub verbs: BTreeSet<Verb>,
+    pub verbs: BTreeSet<VerbPattern>,
     /// A path with `{param}`, `{list}` or `{list[].field}` in place of names.
     pub on: String,
     /// The plugin can do without.
     pub optional: bool,
+}
+
+/// One of a need's verbs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum VerbPattern {
+    /// `"vacuum"`.
+    Verb(Verb),
+    /// `"{do}"`: the verbs that this enum, or list of an enum, holds; each of its values is a verb of the
+    /// interface. So a job grants no more than what it is told to do.
+    Param(String),
 }
 
 /// `[[references]]`: a column or an index that a param names.
