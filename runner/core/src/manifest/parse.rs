@@ -9,7 +9,7 @@ use semver::Version;
 
 use super::params::settle;
 use super::pattern::{PathPattern, Slot, Template};
-use super::{Manifest, NeedPattern, Param, ParamKind, ReferencePattern};
+use super::{Manifest, NeedPattern, Param, ParamKind, ReferencePattern, VerbPattern};
 use crate::config::diagnostic::{Diagnostic, did_you_mean};
 use crate::config::document::{self, Data, Entry, Node};
 use crate::config::shape::{self, Complaint, Key, Kind, Parsed, Presence, Shape};
@@ -485,30 +485,23 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
     }
     for found in listed {
         let Some(text) = found.text() else { continue };
-        match (Verb::parse(text), interface) {
-            (Some(verb), Some(interface)) if interface.verbs().contains(&verb) => {
+        let Some(interface) = interface else { continue };
+        match read_verb(text, interface, params) {
+            Ok(verb) => {
                 verbs.insert(verb);
             }
-            (_, Some(interface)) => mistakes.push(
-                Diagnostic::at(
-                    "bad-verb",
-                    found.span.clone(),
-                    format!("`{}` has no verb `{text}`", interface.as_str()),
-                )
-                .label("unknown")
-                .maybe_hint(did_you_mean(
-                    text,
-                    interface.verbs().iter().map(|verb| verb.as_str()),
-                )),
+            Err(complaint) => mistakes.push(
+                Diagnostic::at("bad-verb", found.span.clone(), complaint.message)
+                    .label("unknown")
+                    .maybe_hint(complaint.hint),
             ),
-            (_, None) => {}
         }
     }
     let on = node.get("on")?;
     let pattern = read_path(on, params, mistakes)?;
     let (interface, fits) = (interface?, |kinds: &[Slot]| kinds.contains(&pattern.slot()));
     let good = match interface {
-        Interface::DatabaseRead if verbs.contains(&Verb::Query) => fits(&[Slot::Query]),
+        Interface::DatabaseRead if verbs.contains(&VerbPattern::Verb(Verb::Query)) => fits(&[Slot::Query]),
         Interface::DatabaseRead => fits(&[Slot::Table, Slot::Whole]),
         Interface::DatabaseWrite => fits(&[Slot::Table]),
         Interface::DatabaseUpkeep => fits(&[Slot::Table, Slot::Whole]),
@@ -534,6 +527,35 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
         on: on.text().unwrap_or_default().to_owned(),
         optional: node.is_true("optional"),
     })
+}
+
+/// A verb by name, or the verbs that an enum param holds.
+fn read_verb(text: &str, interface: Interface, params: &[Param]) -> Result<VerbPattern, Complaint> {
+    let known = |text: &str| Verb::parse(text).filter(|verb| interface.verbs().contains(verb));
+    let unknown = |text: &str| Complaint {
+        message: format!("`{}` has no verb `{text}`", interface.as_str()),
+        hint: did_you_mean(text, interface.verbs().iter().map(|verb| verb.as_str())),
+    };
+    let Some(name) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
+        return known(text).map(VerbPattern::Verb).ok_or_else(|| unknown(text));
+    };
+    let kind = params
+        .iter()
+        .find(|param| param.name == name)
+        .map(|param| match &param.kind {
+            ParamKind::List(items) => &items.kind,
+            kind => kind,
+        });
+    let Some(ParamKind::Enum(values)) = kind else {
+        return Err(Complaint::new(
+            format!("`{name}` is no param that holds verbs"),
+            "name a param of type `enum`, or a list of one",
+        ));
+    };
+    match values.iter().find(|value| known(value).is_none()) {
+        Some(value) => Err(unknown(value)),
+        None => Ok(VerbPattern::Param(name.to_owned())),
+    }
 }
 
 fn read_path(on: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> Option<PathPattern> {

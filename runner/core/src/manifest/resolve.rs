@@ -1,10 +1,12 @@
 //! Turns need and reference patterns into needs and references, with a job's params.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use super::pattern::{PathPattern, Template, turns};
-use super::{Manifest, ParamError};
-use crate::grant::{Need, Path};
+use super::{Manifest, ParamError, VerbPattern};
+use crate::grant::{Need, Path, Verb};
 use crate::name::{TableName, TargetName};
 
 /// A column or an index that a param names and that must exist.
@@ -37,10 +39,14 @@ impl Manifest {
     pub fn needs(&self, params: &Json) -> Result<Vec<Need>, Vec<ParamError>> {
         let (mut needs, mut errors) = (Vec::new(), Vec::new());
         for need in &self.needs {
+            let verbs = verbs(&need.verbs, params);
+            if verbs.is_empty() {
+                continue;
+            }
             for on in self.paths(&need.on, params, &mut errors) {
                 let need = Need {
                     interface: need.interface,
-                    verbs: need.verbs.clone(),
+                    verbs: verbs.clone(),
                     on,
                     optional: need.optional,
                 };
@@ -125,6 +131,27 @@ impl Manifest {
             Err(errors)
         }
     }
+}
+
+/// The verbs that these params ask for; of an empty list none.
+fn verbs(patterns: &BTreeSet<VerbPattern>, params: &Json) -> BTreeSet<Verb> {
+    let mut verbs = BTreeSet::new();
+    for pattern in patterns {
+        match pattern {
+            VerbPattern::Verb(verb) => {
+                verbs.insert(*verb);
+            }
+            VerbPattern::Param(name) => {
+                let named = match params.get(name) {
+                    Some(Json::Array(values)) => values.as_slice(),
+                    Some(value) => std::slice::from_ref(value),
+                    None => &[],
+                };
+                verbs.extend(named.iter().filter_map(Json::as_str).filter_map(Verb::parse));
+            }
+        }
+    }
+    verbs
 }
 
 fn name_error(error: &crate::name::NameError) -> ParamError {

@@ -235,6 +235,56 @@ fn needs_name_what_the_params_name() {
     );
 }
 
+const TABLE_UPKEEP: &str = r#"
+[plugin]
+name = "table-upkeep"
+version = "0.1.0"
+contract = "0.1.0"
+summary = "Vacuums."
+[params.do]
+type = "list"
+items = { type = "enum", values = ["vacuum", "reindex"] }
+default = ["vacuum"]
+[[needs]]
+interface = "database-upkeep"
+verbs = ["analyze", "{do}"]
+on = "database.app.tables.a"
+"#;
+
+#[test]
+fn a_need_takes_its_verbs_from_an_enum_param() {
+    let manifest = manifest(TABLE_UPKEEP);
+    let verbs = |params| {
+        let params = settle(&manifest, params).expect("good params");
+        let needs = manifest.needs(&params).expect("patterns that are filled");
+        needs.into_iter().map(|need| need.verbs).collect::<Vec<_>>()
+    };
+    assert_eq!(verbs(json!({})), [[Verb::Vacuum, Verb::Analyze].into()]);
+    assert_eq!(
+        verbs(json!({"do": ["reindex"]})),
+        [[Verb::Analyze, Verb::Reindex].into()]
+    );
+}
+
+#[test]
+fn a_verb_pattern_is_refused_where_a_value_is_no_verb_of_the_interface() {
+    let refused = |from: &str, to: &str| {
+        let mistakes = Manifest::parse(&TABLE_UPKEEP.replace(from, to)).expect_err("a bad pattern");
+        mistakes
+            .into_iter()
+            .map(|mistake| mistake.message)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        refused("\"vacuum\", \"reindex\"", "\"vacuum\", \"remove\""),
+        ["`database-upkeep` has no verb `remove`"]
+    );
+    assert_eq!(
+        refused("{do}", "{table}"),
+        ["`table` is no param that holds verbs"]
+    );
+}
+
 #[test]
 fn lists_make_one_need_for_each_element_and_fields_of_one_list_advance_together() {
     let manifest = manifest(CAPACITY_CHECK);
