@@ -1,1 +1,5 @@
-//! Placeholder while the house is built.
+//! The only crate that touches databases, files, clocks and secrets: it implements the ports of `sereno-core`.
+//!
+//! Nothing here decides what may be done; that is core's, before a port is called.
+
+pub mod database;

@@ -1,0 +1,157 @@
+//! A database under test together with a second way in, for what the operator's application does.
+//!
+//! The second way is the test's own connection; nothing of the adapter is used to look at what it did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use sereno_adapters::database::{Options, open};
+use sereno_core::job::TimeFormat;
+use sereno_core::ports::database::Database;
+use sereno_core::schedule::Zone;
+use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use tempfile::TempDir;
+use tokio::sync::Mutex;
+
+/// The test's own connection.
+enum Side {
+    Sqlite(Mutex<SqliteConnection>),
+}
+
+/// A database of one test.
+pub(crate) struct World {
+    pub(crate) database: Arc<dyn Database>,
+    url: String,
+    side: Side,
+    _folder: Option<TempDir>,
+}
+
+pub(crate) fn options(url: &str) -> Options {
+    Options {
+        url: url.to_owned(),
+        upkeep_url: None,
+        timezone: Zone::utc(),
+        time_format: TimeFormat::Text,
+    }
+}
+
+impl World {
+    pub(crate) async fn sqlite_file() -> Self {
+        Self::sqlite_file_with(TimeFormat::Text).await
+    }
+
+    pub(crate) async fn sqlite_file_with(time_format: TimeFormat) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}", folder.path().join("app.db").display());
+        let side = SqliteConnection::connect(&format!("{url}?mode=rwc"))
+            .await
+            .expect("a connection");
+        let database = open(&Options {
+            time_format,
+            ..options(&url)
+        })
+        .expect("a SQLite URL");
+        Self {
+            database,
+            url,
+            side: Side::Sqlite(Mutex::new(side)),
+            _folder: Some(folder),
+        }
+    }
+
+    /// Lives as long as the test's own connection.
+    pub(crate) async fn sqlite_memory() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let url = format!(
+            "sqlite://file:world-{}?mode=memory",
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let side = SqliteConnection::connect(&url).await.expect("a connection");
+        let database = open(&options(&url)).expect("a SQLite URL");
+        Self {
+            database,
+            url,
+            side: Side::Sqlite(Mutex::new(side)),
+            _folder: None,
+        }
+    }
+
+    /// One more connection to the same file.
+    pub(crate) async fn second_sqlite(&self) -> SqliteConnection {
+        SqliteConnection::connect(&self.url).await.expect("a connection")
+    }
+
+    /// Runs statements.
+    #[expect(clippy::disallowed_methods, reason = "the SQL is the test's own")]
+    pub(crate) async fn run(&self, sql: &str) {
+        match &self.side {
+            Side::Sqlite(side) => {
+                let mut side = side.lock().await;
+                sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut *side)
+                    .await
+                    .map(drop)
+            }
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// The numbers of a query's first column.
+    #[expect(clippy::disallowed_methods, reason = "the SQL is the test's own")]
+    pub(crate) async fn numbers(&self, sql: &str) -> Vec<i64> {
+        match &self.side {
+            Side::Sqlite(side) => {
+                sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_all(&mut *side.lock().await)
+                    .await
+            }
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The texts of a query's first column.
+    #[expect(clippy::disallowed_methods, reason = "the SQL is the test's own")]
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
+        match &self.side {
+            Side::Sqlite(side) => {
+                sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_all(&mut *side.lock().await)
+                    .await
+            }
+        }
+        .unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The type of a column that keeps time.
+    pub(crate) fn timestamp(&self) -> &'static str {
+        match self.side {
+            Side::Sqlite(_) => "text",
+        }
+    }
+
+    /// A query for the names of all tables.
+    pub(crate) fn tables(&self) -> &'static str {
+        match self.side {
+            Side::Sqlite(_) => "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name",
+        }
+    }
+
+    /// How a named query must call a table.
+    pub(crate) fn qualified(&self, table: &str) -> String {
+        match self.side {
+            Side::Sqlite(_) => table.to_owned(),
+        }
+    }
+
+    /// Makes a trigger that does nothing.
+    pub(crate) async fn create_trigger(&self, name: &str, event: &str, table: &str) {
+        match self.side {
+            Side::Sqlite(_) => {
+                self.run(&format!(
+                    "CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN SELECT 1; END"
+                ))
+                .await;
+            }
+        }
+    }
+}
