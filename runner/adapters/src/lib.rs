@@ -2,4 +2,7 @@
 //!
 //! Nothing here decides what may be done; that is core's, before a port is called.
 
+pub mod clock;
 pub mod database;
+pub mod ledger;
+pub mod secrets;

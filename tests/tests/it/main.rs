@@ -1,3 +1,6 @@
 //! Every test that crosses crates, in one binary, one file for each port or subject.
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod database;
+mod ledger;
+mod ledger_faults;

@@ -169,7 +169,7 @@ pub struct RunQuery {
     pub key: Option<String>,
     /// Only those that have not ended.
     pub running: bool,
-    /// The newest this many.
+    /// The newest this many; 0: all.
     pub limit: u32,
 }
 

@@ -1,0 +1,97 @@
+//! Who may take which scopes, the same for every home of the ledger.
+//!
+//! A scope's row is never removed, so that its token only ever grows, whoever held it before.
+
+use std::time::Duration;
+
+use sereno_core::name::{JobName, RunId};
+use sereno_core::ports::ledger::{Held, Lease};
+use sereno_core::value::Instant;
+
+use super::{kept, micros};
+
+/// A scope as the ledger has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ScopeRow {
+    pub scope: String,
+    /// None: it was given back.
+    pub holder: Option<RunId>,
+    /// Of the holder, or of the last one.
+    pub job: JobName,
+    pub token: i64,
+    pub until: Instant,
+}
+
+/// What becomes of a wish for scopes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// All are to be written.
+    Take {
+        leases: Vec<Lease>,
+        /// Runs whose lease ran out and goes to another now, so that they learn of it at their next renewal.
+        lost: Vec<(RunId, String)>,
+    },
+    /// None is.
+    Held(Vec<Held>),
+}
+
+/// Each scope once, in the order in which every runner takes them, so that no two wait for each other.
+pub(super) fn in_order(scopes: &[String]) -> Vec<String> {
+    let mut scopes = scopes.to_vec();
+    scopes.sort();
+    scopes.dedup();
+    scopes
+}
+
+/// Until when a lease holds that is taken or renewed now.
+pub(super) fn until(now: Instant, ttl: Duration) -> Instant {
+    let ttl = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+    Instant::from_timestamp_micros(micros(now).saturating_add(ttl)).unwrap_or(Instant::MAX_UTC)
+}
+
+/// Decides over `scopes` by the rows that were `found` for them. A run keeps the token of a scope that is its own.
+pub(super) fn decide(
+    found: &[ScopeRow],
+    run: &RunId,
+    scopes: &[String],
+    now: Instant,
+    ttl: Duration,
+) -> Decision {
+    let others = found.iter().filter_map(|row| match &row.holder {
+        Some(holder) if holder != run => Some((holder, row)),
+        _ => None,
+    });
+    let held: Vec<Held> = others
+        .clone()
+        .filter(|(_, row)| row.until > kept(now))
+        .map(|(holder, row)| Held {
+            scope: row.scope.clone(),
+            run: holder.clone(),
+            job: row.job.clone(),
+            until: row.until,
+        })
+        .collect();
+    if !held.is_empty() {
+        return Decision::Held(held);
+    }
+    let lost = others
+        .map(|(holder, row)| (holder.clone(), row.scope.clone()))
+        .collect();
+    let leases = scopes
+        .iter()
+        .map(|scope| {
+            let token = match found.iter().find(|row| row.scope == *scope) {
+                None => 1,
+                Some(row) if row.holder.as_ref() == Some(run) => row.token,
+                Some(row) => row.token + 1,
+            };
+            Lease {
+                scope: scope.clone(),
+                run: run.clone(),
+                token,
+                until: until(now, ttl),
+            }
+        })
+        .collect();
+    Decision::Take { leases, lost }
+}

@@ -1,0 +1,277 @@
+//! A ledger that is forgotten with the process: the in-memory twin, for tests and demonstrations.
+//!
+//! It keeps the serialized events, so that what comes back has gone the same way as through a database.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sereno_core::name::{JobName, RunId};
+use sereno_core::ports::ledger::{
+    Flag, Held, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, StoredEvent,
+};
+use sereno_core::report::{Measurement, Report};
+use sereno_core::run::{RunEvent, RunState};
+use sereno_core::value::Instant;
+
+use super::leases::{Decision, ScopeRow, decide, in_order, until};
+use super::{from_json, kept, projection, to_json};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct MemoryLedger(Mutex<Books>);
+
+#[derive(Debug, Default)]
+struct Books {
+    /// In the order in which they started.
+    runs: Vec<RunRow>,
+    events: BTreeMap<RunId, Vec<(Instant, String)>>,
+    scopes: BTreeMap<String, ScopeRow>,
+    lost: BTreeSet<(RunId, String)>,
+    flags: BTreeSet<(String, &'static str)>,
+    measurements: Vec<(RunId, Instant, Measurement)>,
+}
+
+impl MemoryLedger {
+    fn books<T>(&self, f: impl FnOnce(&mut Books) -> T) -> T {
+        // Every change is complete before anything in it can panic.
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All measurements, in the order in which they were kept.
+    pub fn measurements(&self) -> Vec<(RunId, Instant, Measurement)> {
+        self.books(|books| books.measurements.clone())
+    }
+}
+
+impl Books {
+    fn row(&mut self, run: &RunId) -> Result<&mut RunRow, LedgerError> {
+        self.runs
+            .iter_mut()
+            .find(|row| row.id == *run)
+            .ok_or_else(|| LedgerError::NoRun(run.to_string()))
+    }
+
+    fn stored(&self, run: &RunId) -> Result<Vec<StoredEvent>, LedgerError> {
+        let events = self
+            .events
+            .get(run)
+            .ok_or_else(|| LedgerError::NoRun(run.to_string()))?;
+        (1..)
+            .zip(events)
+            .map(|(seq, (at, body))| {
+                Ok(StoredEvent {
+                    seq,
+                    at: *at,
+                    event: from_json(body)?,
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()
+            .map_err(|error| LedgerError::Fault {
+                operation: "read events",
+                reason: error.to_string(),
+            })
+    }
+}
+
+#[async_trait]
+impl Ledger for MemoryLedger {
+    async fn start(&self, run: NewRun) -> Result<RunRow, LedgerError> {
+        let (mut row, event) = projection::started(&run);
+        self.books(|books| {
+            if books.events.contains_key(&row.id) {
+                return Err(LedgerError::Fault {
+                    operation: "start a run",
+                    reason: format!("there is a run {} already", row.id),
+                });
+            }
+            let highest = books
+                .runs
+                .iter()
+                .filter(|other| other.key == row.key)
+                .map(|other| other.attempt)
+                .max();
+            row.attempt = highest.unwrap_or(0) + 1;
+            books
+                .events
+                .insert(row.id.clone(), vec![(row.started_at, to_json(&event))]);
+            books.runs.push(row.clone());
+            Ok(row)
+        })
+    }
+
+    async fn append(&self, run: &RunId, at: Instant, events: &[RunEvent]) -> Result<(), LedgerError> {
+        self.books(|books| {
+            let row = books.row(run)?;
+            projection::change(run, row.state, events)?.apply(row);
+            if row.state == RunState::Ended {
+                books.lost.retain(|(loser, _)| loser != run);
+            }
+            let stored = books.events.entry(run.clone()).or_default();
+            stored.extend(events.iter().map(|event| (kept(at), to_json(event))));
+            Ok(())
+        })
+    }
+
+    async fn run(&self, id: &str) -> Result<RunRow, LedgerError> {
+        self.books(|books| {
+            let mut found = books
+                .runs
+                .iter()
+                .filter(|row| !id.is_empty() && row.id.as_str().starts_with(id));
+            match (found.next(), found.count()) {
+                (None, _) => Err(LedgerError::NoRun(id.to_owned())),
+                (Some(row), 0) => Ok(row.clone()),
+                (Some(_), more) => Err(LedgerError::Ambiguous {
+                    text: id.to_owned(),
+                    count: more + 1,
+                }),
+            }
+        })
+    }
+
+    async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, LedgerError> {
+        let wanted = |row: &&RunRow| {
+            query.job.as_ref().is_none_or(|job| row.job == *job)
+                && query.key.as_ref().is_none_or(|key| row.key == *key)
+                && (!query.running || row.state == RunState::Running)
+        };
+        let mut rows: Vec<RunRow> =
+            self.books(|books| books.runs.iter().rev().filter(wanted).cloned().collect());
+        rows.sort_by_key(|row| std::cmp::Reverse(row.started_at));
+        if query.limit > 0 {
+            rows.truncate(query.limit.try_into().unwrap_or(usize::MAX));
+        }
+        Ok(rows)
+    }
+
+    async fn events(&self, run: &RunId) -> Result<Vec<StoredEvent>, LedgerError> {
+        self.books(|books| books.stored(run))
+    }
+
+    async fn report(&self, run: &RunId) -> Result<Option<Report>, LedgerError> {
+        let last = self.books(|books| books.stored(run))?.pop();
+        Ok(match last.map(|stored| stored.event) {
+            Some(RunEvent::Ended { report } | RunEvent::Rescued { report }) => Some(*report),
+            _ => None,
+        })
+    }
+
+    async fn lease(
+        &self,
+        run: &RunId,
+        job: &JobName,
+        scopes: &[String],
+        now: Instant,
+        ttl: Duration,
+    ) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError> {
+        let scopes = in_order(scopes);
+        self.books(|books| {
+            let found: Vec<ScopeRow> = scopes
+                .iter()
+                .filter_map(|scope| books.scopes.get(scope))
+                .cloned()
+                .collect();
+            Ok(match decide(&found, run, &scopes, now, ttl) {
+                Decision::Held(held) => Err(held),
+                Decision::Take { leases, lost } => {
+                    books.lost.extend(lost);
+                    for lease in &leases {
+                        let row = ScopeRow {
+                            scope: lease.scope.clone(),
+                            holder: Some(run.clone()),
+                            job: job.clone(),
+                            token: lease.token,
+                            until: lease.until,
+                        };
+                        books.scopes.insert(lease.scope.clone(), row);
+                    }
+                    Ok(leases)
+                }
+            })
+        })
+    }
+
+    async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError> {
+        self.books(|books| {
+            let mut own = 0;
+            for row in books
+                .scopes
+                .values_mut()
+                .filter(|row| row.holder.as_ref() == Some(run))
+            {
+                row.until = until(now, ttl);
+                own += 1;
+            }
+            Ok(own > 0 && !books.lost.iter().any(|(loser, _)| loser == run))
+        })
+    }
+
+    async fn release(&self, run: &RunId) -> Result<(), LedgerError> {
+        self.books(|books| {
+            for row in books
+                .scopes
+                .values_mut()
+                .filter(|row| row.holder.as_ref() == Some(run))
+            {
+                row.holder = None;
+            }
+            books.lost.retain(|(loser, _)| loser != run);
+            Ok(())
+        })
+    }
+
+    async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError> {
+        self.books(|books| {
+            let alive = |run: &RunId| {
+                books
+                    .scopes
+                    .values()
+                    .any(|row| row.holder.as_ref() == Some(run) && row.until > kept(now))
+            };
+            let orphan = |row: &&RunRow| row.state == RunState::Running && !alive(&row.id);
+            Ok(books.runs.iter().filter(orphan).cloned().collect())
+        })
+    }
+
+    async fn set_flag(&self, on: &str, flag: Flag, raised: bool, _now: Instant) -> Result<(), LedgerError> {
+        let entry = (on.to_owned(), super::flag_text(flag));
+        self.books(|books| {
+            if raised {
+                books.flags.insert(entry)
+            } else {
+                books.flags.remove(&entry)
+            }
+        });
+        Ok(())
+    }
+
+    async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError> {
+        let text = super::flag_text(flag);
+        Ok(self.books(|books| on.iter().any(|&on| books.flags.contains(&(on.to_owned(), text)))))
+    }
+
+    async fn measure(
+        &self,
+        run: &RunId,
+        at: Instant,
+        measurements: &[Measurement],
+    ) -> Result<(), LedgerError> {
+        self.books(|books| {
+            books.row(run)?;
+            books.measurements.extend(measurements.iter().map(|measurement| {
+                let value = super::known(measurement.value);
+                (
+                    run.clone(),
+                    kept(at),
+                    Measurement {
+                        value,
+                        ..measurement.clone()
+                    },
+                )
+            }));
+            Ok(())
+        })
+    }
+}
