@@ -1,0 +1,394 @@
+//! Between the contract's bindings and this crate's types; only in a component, and only for [`crate::plugin`].
+//!
+//! Nothing is decided here. `other` is what a newer host may say to an older plugin.
+
+use std::time::Duration;
+
+use crate::data::{
+    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter, IndexStatistics, Page,
+    Removal, Rows, Summary, TableStatistics, Upkeep, Value,
+};
+use crate::params::{self, FromParam};
+use crate::{
+    Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Failure, Files, Instant, Level, Log,
+    Measurement, Measurements, Outcome, Report,
+};
+
+#[expect(
+    missing_docs,
+    clippy::pedantic,
+    clippy::too_many_arguments,
+    reason = "generated from wit/, which documents it"
+)]
+pub mod bindings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "plugin",
+        pub_export_macro: true,
+        export_macro_name: "export_plugin",
+    });
+}
+
+use bindings::sereno::plugin as wit;
+use bindings::sereno::plugin::types;
+pub use bindings::{Guest, export_plugin};
+
+/// The real host, behind the component's imports.
+pub struct Imports;
+
+/// One call of the plugin, from the contract's types and back to them.
+pub fn call<P: FromParam>(
+    context: types::Context,
+    run: impl FnOnce(&Context, &P, &mut Imports) -> Result<Outcome, Failure>,
+) -> Result<types::Outcome, types::Failure> {
+    let params: P = params::parse(&context.params).map_err(failure)?;
+    let context = Context {
+        run_id: context.run_id,
+        job: context.job,
+        scheduled_at: Instant::from_micros(context.scheduled_at),
+        shard: context.shard,
+        cursor: context.cursor,
+        time_left: Duration::from_millis(context.time_left_ms),
+    };
+    run(&context, &params, &mut Imports).map(outcome).map_err(failure)
+}
+
+fn outcome(outcome: Outcome) -> types::Outcome {
+    match outcome {
+        Outcome::Done(report) => types::Outcome::Done(self::report(report)),
+        Outcome::More(report, cursor) => types::Outcome::More(types::Continuation {
+            report: self::report(report),
+            cursor,
+        }),
+    }
+}
+
+fn report(report: Report) -> types::Report {
+    let findings = report.findings.into_iter().map(|finding| types::Finding {
+        code: finding.code,
+        severity: finding.severity.as_str().to_owned(),
+        target: finding.target,
+        text: finding.text,
+        next: finding.next,
+    });
+    types::Report {
+        findings: findings.collect(),
+        attributes: Vec::new(),
+    }
+}
+
+fn failure(failure: Failure) -> types::Failure {
+    match failure {
+        Failure::InvalidParams(text) => types::Failure::InvalidParams(text),
+        Failure::Retryable(text) => types::Failure::Retryable(text),
+        Failure::Permanent(text) => types::Failure::Permanent(text),
+        Failure::Refused(text) => types::Failure::Refused(text),
+        Failure::PassedOn(error) => types::Failure::PassedOn(error.into()),
+        Failure::Other(text) => types::Failure::Other(text),
+    }
+}
+
+impl From<types::Error> for Error {
+    fn from(error: types::Error) -> Self {
+        match error {
+            types::Error::Denied(text) => Self::Denied(text),
+            types::Error::Guard(text) => Self::Guard(text),
+            types::Error::Limit(text) => Self::Limit(text),
+            types::Error::Cancelled => Self::Cancelled,
+            types::Error::Deadline => Self::Deadline,
+            types::Error::NotFound(text) => Self::NotFound(text),
+            types::Error::Invalid(text) => Self::Invalid(text),
+            types::Error::Busy(text) => Self::Busy(text),
+            types::Error::Unreachable(text) => Self::Unreachable(text),
+            types::Error::Fault(text) => Self::Fault(text),
+            types::Error::Other(text) => Self::Other(text),
+        }
+    }
+}
+
+impl From<Error> for types::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Denied(text) => Self::Denied(text),
+            Error::Guard(text) => Self::Guard(text),
+            Error::Limit(text) => Self::Limit(text),
+            Error::Cancelled => Self::Cancelled,
+            Error::Deadline => Self::Deadline,
+            Error::NotFound(text) => Self::NotFound(text),
+            Error::Invalid(text) => Self::Invalid(text),
+            Error::Busy(text) => Self::Busy(text),
+            Error::Unreachable(text) => Self::Unreachable(text),
+            Error::Fault(text) => Self::Fault(text),
+            Error::Other(text) => Self::Other(text),
+        }
+    }
+}
+
+fn value_out(value: &Value) -> types::Value {
+    match value {
+        Value::Null => types::Value::Null,
+        Value::Boolean(value) => types::Value::Boolean(*value),
+        Value::Integer(value) => types::Value::Integer(*value),
+        Value::Real(value) => types::Value::Real(*value),
+        Value::Text(value) => types::Value::Text(value.clone()),
+        Value::Instant(value) => types::Value::Instant(value.micros()),
+        Value::Other(value) => types::Value::Other(value.clone()),
+    }
+}
+
+fn value_in(value: types::Value) -> Value {
+    match value {
+        types::Value::Null => Value::Null,
+        types::Value::Boolean(value) => Value::Boolean(value),
+        types::Value::Integer(value) => Value::Integer(value),
+        types::Value::Real(value) => Value::Real(value),
+        types::Value::Text(value) => Value::Text(value),
+        types::Value::Instant(value) => Value::Instant(Instant::from_micros(value)),
+        types::Value::Other(value) => Value::Other(value),
+    }
+}
+
+fn filter_out(filter: &Filter) -> Vec<types::Condition> {
+    let condition = |condition: &crate::Condition| types::Condition {
+        column: condition.column.clone(),
+        op: condition.op.as_str().to_owned(),
+        value: value_out(&condition.value),
+    };
+    filter.0.iter().map(condition).collect()
+}
+
+fn file_filter_out(filter: &FileFilter) -> wit::files::FileFilter {
+    wit::files::FileFilter {
+        older_than: filter.older_than.map(Instant::micros),
+        age_by: filter.age_by.clone(),
+        include: filter.include.clone(),
+        exclude: filter.exclude.clone(),
+        recursive: filter.recursive,
+        directory_as_unit: filter.directory_as_unit,
+        remove_emptied: filter.remove_emptied,
+        attributes: Vec::new(),
+    }
+}
+
+fn removal_in(removal: wit::files::Removal) -> Removal {
+    Removal {
+        files: removal.files,
+        directories: removal.directories,
+        bytes: removal.bytes,
+        skipped: removal.skipped,
+        cursor: removal.cursor,
+    }
+}
+
+fn upkeep_in(result: wit::database_upkeep::UpkeepResult) -> Upkeep {
+    Upkeep {
+        done: result.done,
+        bytes: result.bytes,
+        note: result.note,
+    }
+}
+
+impl Log for Imports {
+    fn log(&mut self, level: Level, message: &str, fields: &[(&str, &str)]) {
+        let fields: Vec<_> = fields
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        wit::log::write(level.as_str(), message, &fields);
+    }
+}
+
+impl Measurements for Imports {
+    fn measure(&mut self, measurement: Measurement) {
+        wit::measurements::add(&wit::measurements::Measurement {
+            name: measurement.name,
+            target: measurement.target,
+            value: measurement.value,
+            unit: measurement.unit.as_str().to_owned(),
+            note: measurement.note,
+        });
+    }
+}
+
+impl Files for Imports {
+    fn usage(&mut self, directory: &str) -> Result<DiskUsage, Error> {
+        let usage = wit::files::usage(directory)?;
+        Ok(DiskUsage {
+            bytes_total: usage.bytes_total,
+            bytes_free: usage.bytes_free,
+            inodes_total: usage.inodes_total,
+            inodes_free: usage.inodes_free,
+        })
+    }
+
+    fn summarize(&mut self, directory: &str, filter: &FileFilter) -> Result<Summary, Error> {
+        let summary = wit::files::summarize(directory, &file_filter_out(filter))?;
+        Ok(Summary {
+            files: summary.files,
+            bytes: summary.bytes,
+            directories: summary.directories,
+            oldest: summary.oldest.map(Instant::from_micros),
+            newest: summary.newest.map(Instant::from_micros),
+        })
+    }
+
+    fn age_histogram(
+        &mut self,
+        directory: &str,
+        filter: &FileFilter,
+        start: Instant,
+        end: Instant,
+        buckets: u32,
+    ) -> Result<Vec<Bucket>, Error> {
+        let (start, end) = (start.micros(), end.micros());
+        let found = wit::files::age_histogram(directory, &file_filter_out(filter), start, end, buckets)?;
+        let bucket = |bucket: wit::files::Bucket| Bucket {
+            from: Instant::from_micros(bucket.from),
+            files: bucket.files,
+            bytes: bucket.bytes,
+        };
+        Ok(found.into_iter().map(bucket).collect())
+    }
+
+    fn entries(
+        &mut self,
+        directory: &str,
+        filter: &FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Page, Error> {
+        let page = wit::files::entries(directory, &file_filter_out(filter), cursor, max)?;
+        let entry = |entry: wit::files::Entry| Entry {
+            path: entry.path,
+            bytes: entry.bytes,
+            stamp: Instant::from_micros(entry.stamp),
+        };
+        Ok(Page {
+            entries: page.entries.into_iter().map(entry).collect(),
+            cursor: page.cursor,
+        })
+    }
+
+    fn remove_batch(
+        &mut self,
+        directory: &str,
+        filter: &FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Removal, Error> {
+        Ok(removal_in(wit::files::remove_batch(
+            directory,
+            &file_filter_out(filter),
+            cursor,
+            max,
+        )?))
+    }
+
+    fn remove(&mut self, directory: &str, paths: &[Vec<u8>], filter: &FileFilter) -> Result<Removal, Error> {
+        Ok(removal_in(wit::files::remove(
+            directory,
+            paths,
+            &file_filter_out(filter),
+        )?))
+    }
+}
+
+impl DatabaseRead for Imports {
+    fn granted_tables(&mut self, database: &str, verb: &str) -> Result<Vec<String>, Error> {
+        Ok(wit::database_read::granted_tables(database, verb)?)
+    }
+
+    fn database_statistics(&mut self, database: &str) -> Result<DatabaseStatistics, Error> {
+        let statistics = wit::database_read::describe_database(database)?;
+        Ok(DatabaseStatistics {
+            bytes: statistics.bytes,
+            connections: statistics.connections,
+            connections_limit: statistics.connections_limit,
+            free_bytes: statistics.free_bytes,
+        })
+    }
+
+    fn table_statistics(&mut self, database: &str, table: &str) -> Result<TableStatistics, Error> {
+        let statistics = wit::database_read::describe_table(database, table)?;
+        Ok(TableStatistics {
+            bytes: statistics.bytes,
+            index_bytes: statistics.index_bytes,
+            rows_estimate: statistics.rows_estimate,
+            dead_rows_estimate: statistics.dead_rows_estimate,
+            freeze_age: statistics.freeze_age,
+            last_vacuum: statistics.last_vacuum.map(Instant::from_micros),
+            last_analyze: statistics.last_analyze.map(Instant::from_micros),
+            partitioned: statistics.partitioned,
+        })
+    }
+
+    fn indexes(&mut self, database: &str, table: &str) -> Result<Vec<IndexStatistics>, Error> {
+        let index = |index: wit::database_read::IndexStatistics| IndexStatistics {
+            index: index.index,
+            bytes: index.bytes,
+            bloat_percent: index.bloat_percent,
+            valid: index.valid,
+            leftover: index.leftover,
+        };
+        Ok(wit::database_read::indexes(database, table)?
+            .into_iter()
+            .map(index)
+            .collect())
+    }
+
+    fn count(&mut self, database: &str, table: &str, filter: &Filter) -> Result<u64, Error> {
+        Ok(wit::database_read::count(database, table, &filter_out(filter))?)
+    }
+
+    fn query(&mut self, database: &str, name: &str, params: &[Value]) -> Result<Rows, Error> {
+        let params: Vec<_> = params.iter().map(value_out).collect();
+        let rows = wit::database_read::query(database, name, &params)?;
+        Ok(Rows {
+            columns: rows.columns,
+            rows: rows
+                .rows
+                .into_iter()
+                .map(|row| row.into_iter().map(value_in).collect())
+                .collect(),
+            capped: rows.capped,
+        })
+    }
+}
+
+impl DatabaseWrite for Imports {
+    fn delete_batch(
+        &mut self,
+        database: &str,
+        table: &str,
+        filter: &Filter,
+        order_by: &str,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<DeleteBatch, Error> {
+        let filter = filter_out(filter);
+        let batch = wit::database_write::delete_batch(database, table, &filter, order_by, cursor, max)?;
+        Ok(DeleteBatch {
+            rows: batch.rows,
+            cursor: batch.cursor,
+            locked: batch.locked,
+        })
+    }
+}
+
+impl DatabaseUpkeep for Imports {
+    fn vacuum(&mut self, database: &str, table: &str, analyze: bool, max_ms: u64) -> Result<Upkeep, Error> {
+        Ok(upkeep_in(wit::database_upkeep::vacuum(
+            database, table, analyze, max_ms,
+        )?))
+    }
+
+    fn analyze(&mut self, database: &str, table: &str, max_ms: u64) -> Result<Upkeep, Error> {
+        Ok(upkeep_in(wit::database_upkeep::analyze(database, table, max_ms)?))
+    }
+
+    fn reindex(&mut self, database: &str, table: &str, index: &str, max_ms: u64) -> Result<Upkeep, Error> {
+        Ok(upkeep_in(wit::database_upkeep::reindex(
+            database, table, index, max_ms,
+        )?))
+    }
+}

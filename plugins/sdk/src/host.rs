@@ -1,0 +1,141 @@
+//! What the host can do for a plugin: one trait for each interface of the contract.
+//!
+//! Take `&mut impl Host`, or only what you use (`&mut (impl Files + Log)`): then the signature shows what the task
+//! touches. In a component the implementation calls the host; natively it is [`crate::testing::FakeHost`]. The names
+//! given are those of the configuration (`temp`, `app`), never paths or URLs.
+
+use crate::data::{
+    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter, IndexStatistics, Page, Removal,
+    Rows, Summary, TableStatistics, Upkeep, Value,
+};
+use crate::{Error, Instant, Measurement};
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Nothing to do.
+    Debug,
+    /// Routine work done.
+    Info,
+    /// The work shows that something is wrong.
+    Warn,
+    /// Failed.
+    Error,
+}
+
+impl Level {
+    /// Its text in the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// Lines for the run's log. Always there.
+pub trait Log {
+    /// Writes one line with its fields.
+    fn log(&mut self, level: Level, message: &str, fields: &[(&str, &str)]);
+}
+
+/// Numbers kept over time. Always there.
+pub trait Measurements {
+    /// Keeps one reading.
+    fn measure(&mut self, measurement: Measurement);
+}
+
+/// Files below one granted directory: regular ones only, no link is followed.
+pub trait Files {
+    /// The file system that holds the directory.
+    fn usage(&mut self, directory: &str) -> Result<DiskUsage, Error>;
+
+    /// Counts what matches.
+    fn summarize(&mut self, directory: &str, filter: &FileFilter) -> Result<Summary, Error>;
+
+    /// Sorts what matches into equal spans of time between `start` and `end`. Earlier files count into the first,
+    /// later ones into the last.
+    fn age_histogram(
+        &mut self,
+        directory: &str,
+        filter: &FileFilter,
+        start: Instant,
+        end: Instant,
+        buckets: u32,
+    ) -> Result<Vec<Bucket>, Error>;
+
+    /// One page of what matches, for a decision that only the plugin can take.
+    fn entries(
+        &mut self,
+        directory: &str,
+        filter: &FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Page, Error>;
+
+    /// Visits up to `max` entries and removes those that match.
+    fn remove_batch(
+        &mut self,
+        directory: &str,
+        filter: &FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Removal, Error>;
+
+    /// Removes the named files, each only while it still matches.
+    fn remove(&mut self, directory: &str, paths: &[Vec<u8>], filter: &FileFilter) -> Result<Removal, Error>;
+}
+
+/// Typed reads and the operator's named queries.
+pub trait DatabaseRead {
+    /// The tables that this job was granted `verb` on, in order of name.
+    fn granted_tables(&mut self, database: &str, verb: &str) -> Result<Vec<String>, Error>;
+
+    /// Size and connections.
+    fn database_statistics(&mut self, database: &str) -> Result<DatabaseStatistics, Error>;
+
+    /// One table's size and upkeep.
+    fn table_statistics(&mut self, database: &str, table: &str) -> Result<TableStatistics, Error>;
+
+    /// One table's indexes.
+    fn indexes(&mut self, database: &str, table: &str) -> Result<Vec<IndexStatistics>, Error>;
+
+    /// Counts rows exactly, with a time cap of the host's.
+    fn count(&mut self, database: &str, table: &str, filter: &Filter) -> Result<u64, Error>;
+
+    /// Runs the operator's query `name` with `params` in the order that the configuration names them.
+    fn query(&mut self, database: &str, name: &str, params: &[Value]) -> Result<Rows, Error>;
+}
+
+/// Changes to rows.
+pub trait DatabaseWrite {
+    /// Deletes up to `max` rows that match, in the order of `order_by`, the column that ages.
+    fn delete_batch(
+        &mut self,
+        database: &str,
+        table: &str,
+        filter: &Filter,
+        order_by: &str,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<DeleteBatch, Error>;
+}
+
+/// Upkeep of tables and indexes.
+pub trait DatabaseUpkeep {
+    /// VACUUM of one table, with ANALYZE or without, for at most `max_ms`.
+    fn vacuum(&mut self, database: &str, table: &str, analyze: bool, max_ms: u64) -> Result<Upkeep, Error>;
+
+    /// ANALYZE of one table.
+    fn analyze(&mut self, database: &str, table: &str, max_ms: u64) -> Result<Upkeep, Error>;
+
+    /// Rebuilds one index without blocking writers.
+    fn reindex(&mut self, database: &str, table: &str, index: &str, max_ms: u64) -> Result<Upkeep, Error>;
+}
+
+/// All of it. A component imports only what its plugin calls.
+pub trait Host: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep {}
+
+impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep> Host for H {}
