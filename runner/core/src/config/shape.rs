@@ -118,9 +118,8 @@ impl Shape {
 /// its key.
 pub(crate) fn check(kind: &Kind, node: &Node, place: &str, name: &str, mistakes: &mut Vec<Diagnostic>) {
     match (kind, &node.data) {
-        (Kind::Later, _) => {}
         (Kind::Any, _) => check_any(node, mistakes),
-        (Kind::Text, Data::Text(_)) | (Kind::Boolean, Data::Boolean(_)) => {}
+        (Kind::Later, _) | (Kind::Text, Data::Text(_)) | (Kind::Boolean, Data::Boolean(_)) => {}
         (Kind::Parsed(parsed), Data::Text(text)) => {
             if let Err(complaint) = (parsed.check)(text) {
                 mistakes.push(
@@ -132,11 +131,11 @@ pub(crate) fn check(kind: &Kind, node: &Node, place: &str, name: &str, mistakes:
         }
         (Kind::Integer { min, max }, Data::Integer(found)) => {
             if !(min..=max).contains(&found) {
-                mistakes.push(out_of_range(node, name, &range_text(min, max)));
+                mistakes.push(out_of_range(node, name, &range_text(*min, *max)));
             }
         }
         (Kind::Integer { min, max }, Data::HugeInteger) => {
-            mistakes.push(out_of_range(node, name, &range_text(min, max)));
+            mistakes.push(out_of_range(node, name, &range_text(*min, *max)));
         }
         (Kind::Number { above, max }, Data::Integer(_) | Data::Float(_)) => {
             if !number(node).is_some_and(|found| found > *above && found <= *max) {
@@ -170,7 +169,7 @@ pub(crate) fn check(kind: &Kind, node: &Node, place: &str, name: &str, mistakes:
             Err(error) => mistakes.push(unit_mistake("bad-size", node.span.clone(), &error)),
         },
         (Kind::Duration { .. }, Data::Integer(found)) => {
-            mistakes.push(no_unit("bad-duration", node, *found, "h"))
+            mistakes.push(no_unit("bad-duration", node, *found, "h"));
         }
         (Kind::Size { .. }, Data::Integer(found)) => mistakes.push(no_unit("bad-size", node, *found, " MiB")),
         (Kind::OneOf(texts), Data::Text(text)) => {
@@ -317,7 +316,7 @@ fn check_any(node: &Node, mistakes: &mut Vec<Diagnostic>) {
             "write it as a text, in quotes",
         )),
         Data::Float(float) if !float.is_finite() => {
-            mistakes.push(refuse("a number without end", "leave it out"))
+            mistakes.push(refuse("a number without end", "leave it out"));
         }
         Data::List(items) => items.iter().for_each(|item| check_any(item, mistakes)),
         Data::Table(entries) => entries.iter().for_each(|entry| check_any(&entry.node, mistakes)),
@@ -334,8 +333,8 @@ pub(crate) fn number(node: &Node) -> Option<f64> {
     }
 }
 
-fn range_text(min: &i64, max: &i64) -> String {
-    if *max == i64::MAX {
+fn range_text(min: i64, max: i64) -> String {
+    if max == i64::MAX {
         format!("{min} or more")
     } else {
         format!("from {min} to {max}")

@@ -180,17 +180,20 @@ pub(super) fn settle(param: &Param, value: &Json, path: &str, errors: &mut Vec<P
         (ParamKind::Float, Json::Number(number)) => Json::from(number.as_f64()?),
         (ParamKind::Boolean, Json::Bool(_))
         | (ParamKind::Scalar, Json::String(_) | Json::Number(_) | Json::Bool(_)) => value.clone(),
-        (ParamKind::String, Json::String(text)) => match text.contains('\0') {
-            false => value.clone(),
-            true => return refuse(format!("`{path}` has a zero byte in it"), None),
-        },
-        (ParamKind::Enum(values), Json::String(text)) => match values.contains(text) {
-            true => value.clone(),
-            false => {
+        (ParamKind::String, Json::String(text)) => {
+            if text.contains('\0') {
+                return refuse(format!("`{path}` has a zero byte in it"), None);
+            }
+            value.clone()
+        }
+        (ParamKind::Enum(values), Json::String(text)) => {
+            if values.contains(text) {
+                value.clone()
+            } else {
                 let hint = did_you_mean(text, values.iter().map(String::as_str));
                 return refuse(format!("`{path}` cannot be `{text}`"), hint);
             }
-        },
+        }
         (ParamKind::Glob, Json::String(text)) => match glob_problem(text) {
             None => value.clone(),
             Some(problem) => {
@@ -206,18 +209,18 @@ pub(super) fn settle(param: &Param, value: &Json, path: &str, errors: &mut Vec<P
         (ParamKind::Database | ParamKind::Directory, Json::String(text)) => {
             match text.parse::<TargetName>() {
                 Ok(_) => value.clone(),
-                Err(error) => return refuse_name(refuse, error),
+                Err(error) => return refuse_name(refuse, &error),
             }
         }
         (ParamKind::Table, Json::String(text)) => match text.parse::<TableName>() {
             Ok(_) => value.clone(),
-            Err(error) => return refuse_name(refuse, error),
+            Err(error) => return refuse_name(refuse, &error),
         },
         (ParamKind::Column | ParamKind::Index, Json::String(text)) => {
-            match text.is_empty() || text.contains('\0') {
-                false => value.clone(),
-                true => return refuse(format!("`{path}` is not {}", param.kind.noun()), None),
+            if text.is_empty() || text.contains('\0') {
+                return refuse(format!("`{path}` is not {}", param.kind.noun()), None);
             }
+            value.clone()
         }
         (ParamKind::List(items), Json::Array(given)) => return settle_list(items, given, path, errors),
         (ParamKind::Record(inner), Json::Object(given)) => {
@@ -284,7 +287,7 @@ fn refuse_unit(
 
 fn refuse_name(
     refuse: impl FnOnce(String, Option<String>) -> Option<Json>,
-    error: NameError,
+    error: &NameError,
 ) -> Option<Json> {
     refuse(
         format!("`{}` is not a {}", error.text, error.what),

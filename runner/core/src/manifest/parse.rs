@@ -502,9 +502,8 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
     let (interface, fits) = (interface?, |kinds: &[Slot]| kinds.contains(&pattern.slot()));
     let good = match interface {
         Interface::DatabaseRead if verbs.contains(&VerbPattern::Verb(Verb::Query)) => fits(&[Slot::Query]),
-        Interface::DatabaseRead => fits(&[Slot::Table, Slot::Whole]),
         Interface::DatabaseWrite => fits(&[Slot::Table]),
-        Interface::DatabaseUpkeep => fits(&[Slot::Table, Slot::Whole]),
+        Interface::DatabaseRead | Interface::DatabaseUpkeep => fits(&[Slot::Table, Slot::Whole]),
         Interface::Files => fits(&[Slot::Directory]),
     };
     if !good {

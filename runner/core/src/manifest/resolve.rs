@@ -93,8 +93,9 @@ impl Manifest {
             let Some(pattern) = self.pattern(&reference.on, params, &mut errors) else {
                 continue;
             };
-            let named: [(_, fn(String) -> ReferenceKind); 2] = [
-                (&reference.column, ReferenceKind::Column),
+            let column: fn(String) -> ReferenceKind = ReferenceKind::Column;
+            let named = [
+                (&reference.column, column),
                 (&reference.index, ReferenceKind::Index),
             ];
             for (text, kind) in named
