@@ -1,1 +1,12 @@
-//! Placeholder while the house is built.
+//! The plugin `capacity-check`: measures disks, directories, databases and tables.
+//!
+//! Only glue; what it does is in `task`, what it takes in `plugin.toml`.
+
+mod task;
+
+use sereno_plugin::{Context, Failure, Host, Outcome};
+
+#[sereno_plugin::plugin]
+fn run(context: &Context, params: &Params, host: &mut impl Host) -> Result<Outcome, Failure> {
+    task::run(context, params, host)
+}
