@@ -4,12 +4,11 @@
 //! the catalogue knows and of parameters.
 
 mod cursor;
-#[expect(dead_code, reason = "PostgreSQL's part is landing next")]
 mod fault;
 mod near;
 mod pace;
 mod params;
-#[expect(dead_code, reason = "PostgreSQL's part is landing next")]
+mod postgres;
 mod sql;
 mod sqlite;
 
@@ -49,9 +48,10 @@ impl fmt::Debug for Options {
 /// A URL of another kind, or one that makes no sense.
 pub fn open(options: &Options) -> Result<Arc<dyn Database>, DatabaseError> {
     match options.url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("postgres" | "postgresql") => Ok(Arc::new(postgres::Postgres::new(options)?)),
         Some("sqlite") => Ok(Arc::new(sqlite::Sqlite::new(options)?)),
         _ => Err(DatabaseError::Invalid(
-            "a database's URL starts with `sqlite://`".to_owned(),
+            "a database's URL starts with `postgres://` or `sqlite://`".to_owned(),
         )),
     }
 }

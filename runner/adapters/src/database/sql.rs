@@ -153,6 +153,17 @@ impl Sql {
         self
     }
 
+    /// Adds another statement, which must have been written with this one's parameters before it: none.
+    pub(super) fn append(&mut self, other: Self) -> &mut Self {
+        assert!(
+            self.args.is_empty(),
+            "the parameters of the statement that is added are numbered from 1"
+        );
+        self.text.push_str(&other.text);
+        self.args = other.args;
+        self
+    }
+
     /// Adds a parameter's value whose place the operator's own text already names.
     pub(super) fn bind_unwritten(&mut self, arg: Arg) -> &mut Self {
         self.args.push(arg);

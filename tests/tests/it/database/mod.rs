@@ -3,6 +3,7 @@
 //!
 //! What only one of them can show is in `postgres` and `sqlite`.
 
+mod postgres;
 mod sqlite;
 mod world;
 
@@ -23,6 +24,9 @@ macro_rules! conformance {
         }
         mod sqlite_memory {
             $(#[tokio::test] async fn $test() { super::$test(super::World::sqlite_memory().await).await; })*
+        }
+        mod postgresql {
+            $(#[tokio::test] async fn $test() { super::$test(super::World::postgres().await).await; })*
         }
     };
 }

@@ -9,19 +9,21 @@ use sereno_adapters::database::{Options, open};
 use sereno_core::job::TimeFormat;
 use sereno_core::ports::database::Database;
 use sereno_core::schedule::Zone;
-use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+use sereno_tests::postgres;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
 /// The test's own connection.
 enum Side {
     Sqlite(Mutex<SqliteConnection>),
+    Postgres(Mutex<PgConnection>),
 }
 
 /// A database of one test.
 pub(crate) struct World {
     pub(crate) database: Arc<dyn Database>,
-    url: String,
+    pub(crate) url: String,
     side: Side,
     _folder: Option<TempDir>,
 }
@@ -76,6 +78,38 @@ impl World {
         }
     }
 
+    pub(crate) async fn postgres() -> Self {
+        Self::postgres_with(options).await
+    }
+
+    /// A database of its own in the cluster of all tests, reached as `with` says.
+    pub(crate) async fn postgres_with(with: impl FnOnce(&str) -> Options) -> Self {
+        let cluster = postgres::shared().expect("a PostgreSQL server");
+        let made = cluster.database("world").await.expect("a database");
+        let side = PgConnection::connect(&made.url).await.expect("a connection");
+        let database = open(&with(&made.url)).expect("a PostgreSQL URL");
+        Self {
+            database,
+            url: made.url,
+            side: Side::Postgres(Mutex::new(side)),
+            _folder: None,
+        }
+    }
+
+    /// One more connection, such as the application's.
+    pub(crate) async fn second_postgres(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.expect("a connection")
+    }
+
+    /// The same database as another role, with the adapter that reaches it so.
+    pub(crate) async fn as_role(&self, role: &str) -> Arc<dyn Database> {
+        let name = self.texts("SELECT current_database()::text").await.remove(0);
+        let url = postgres::shared()
+            .expect("a PostgreSQL server")
+            .url_for(&name, role);
+        open(&options(&url)).expect("a PostgreSQL URL")
+    }
+
     /// One more connection to the same file.
     pub(crate) async fn second_sqlite(&self) -> SqliteConnection {
         SqliteConnection::connect(&self.url).await.expect("a connection")
@@ -86,6 +120,13 @@ impl World {
     pub(crate) async fn run(&self, sql: &str) {
         match &self.side {
             Side::Sqlite(side) => {
+                let mut side = side.lock().await;
+                sqlx::raw_sql(AssertSqlSafe(sql))
+                    .execute(&mut *side)
+                    .await
+                    .map(drop)
+            }
+            Side::Postgres(side) => {
                 let mut side = side.lock().await;
                 sqlx::raw_sql(AssertSqlSafe(sql))
                     .execute(&mut *side)
@@ -105,6 +146,11 @@ impl World {
                     .fetch_all(&mut *side.lock().await)
                     .await
             }
+            Side::Postgres(side) => {
+                sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_all(&mut *side.lock().await)
+                    .await
+            }
         }
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
@@ -118,6 +164,11 @@ impl World {
                     .fetch_all(&mut *side.lock().await)
                     .await
             }
+            Side::Postgres(side) => {
+                sqlx::query_scalar(AssertSqlSafe(sql))
+                    .fetch_all(&mut *side.lock().await)
+                    .await
+            }
         }
         .unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
@@ -126,6 +177,7 @@ impl World {
     pub(crate) fn timestamp(&self) -> &'static str {
         match self.side {
             Side::Sqlite(_) => "text",
+            Side::Postgres(_) => "timestamptz",
         }
     }
 
@@ -133,6 +185,9 @@ impl World {
     pub(crate) fn tables(&self) -> &'static str {
         match self.side {
             Side::Sqlite(_) => "SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name",
+            Side::Postgres(_) => {
+                "SELECT oid::regclass::text FROM pg_class WHERE relkind IN ('r', 'p') AND oid >= 16384 ORDER BY 1"
+            }
         }
     }
 
@@ -140,6 +195,7 @@ impl World {
     pub(crate) fn qualified(&self, table: &str) -> String {
         match self.side {
             Side::Sqlite(_) => table.to_owned(),
+            Side::Postgres(_) => format!("public.{table}"),
         }
     }
 
@@ -151,6 +207,13 @@ impl World {
                     "CREATE TRIGGER {name} AFTER {event} ON {table} BEGIN SELECT 1; END"
                 ))
                 .await;
+            }
+            Side::Postgres(_) => {
+                let body = format!(
+                    "CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; \
+                     CREATE TRIGGER {name} AFTER {event} ON {table} FOR EACH ROW EXECUTE FUNCTION {name}()"
+                );
+                self.run(&body).await;
             }
         }
     }
