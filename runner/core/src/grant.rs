@@ -154,8 +154,34 @@ impl Path {
         }
     }
 
-    /// True when a grant on `self` also covers `other`. A bare table name and the same name in the default schema
-    /// are one table; [`crate::config`] normalises both before they meet here.
+    /// The database that it is in.
+    pub fn database(&self) -> Option<&TargetName> {
+        match self {
+            Self::Table(database, _)
+            | Self::AllTables(database)
+            | Self::Whole(database)
+            | Self::Query(database, _) => Some(database),
+            Self::Directory(_) => None,
+        }
+    }
+
+    /// The same path with a table of the default schema named without it: `public.x` and `x` are one table on
+    /// PostgreSQL, `main.x` and `x` on SQLite. Grants and needs are held against each other in this form.
+    #[must_use]
+    pub fn canonical(self, default_schema: &str) -> Self {
+        match self {
+            Self::Table(
+                database,
+                TableName {
+                    schema: Some(schema),
+                    table,
+                },
+            ) if schema == default_schema => Self::Table(database, TableName { schema: None, table }),
+            other => other,
+        }
+    }
+
+    /// True when a grant on `self` also covers `other`; both are in their canonical form.
     pub fn covers(&self, other: &Self) -> bool {
         self == other
             || match (self, other) {
@@ -293,6 +319,8 @@ impl Grants {
 pub struct Authority {
     needs: Vec<Need>,
     grants: Grants,
+    /// The default schema of each database, so that a call may name a table either way.
+    default_schemas: BTreeMap<TargetName, &'static str>,
 }
 
 impl Authority {
@@ -327,10 +355,21 @@ impl Authority {
             }
         }
         if denied.is_empty() {
-            Ok(Self { needs, grants })
+            Ok(Self {
+                needs,
+                grants,
+                default_schemas: BTreeMap::new(),
+            })
         } else {
             Err(denied.into_values().collect())
         }
+    }
+
+    /// The same, for databases with these default schemas.
+    #[must_use]
+    pub fn with_default_schemas(mut self, default_schemas: BTreeMap<TargetName, &'static str>) -> Self {
+        self.default_schemas = default_schemas;
+        self
     }
 
     /// Decides one call: allowed only when the manifest needs it and the operator granted it.
@@ -338,6 +377,9 @@ impl Authority {
     /// # Errors
     /// The denial, with the line that would allow it.
     pub fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), Denied> {
+        let schema = on.database().and_then(|name| self.default_schemas.get(name));
+        let canonical = schema.map(|schema| on.clone().canonical(schema));
+        let on = canonical.as_ref().unwrap_or(on);
         let needed = self
             .needs
             .iter()
@@ -461,6 +503,28 @@ mod tests {
                 .authorize(Interface::DatabaseRead, Verb::Read, &table("b"))
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_table_may_be_named_with_its_default_schema_and_with_no_other() {
+        let authority = Authority::resolve(
+            vec![need(Interface::DatabaseRead, &[Verb::Read], table("a"))],
+            grants(&[(table("a"), &[Verb::Read])]),
+        )
+        .expect("read is granted")
+        .with_default_schemas(BTreeMap::from([(target("app"), "public")]));
+        let may_read = |name: &str| {
+            authority
+                .authorize(Interface::DatabaseRead, Verb::Read, &table(name))
+                .is_ok()
+        };
+        assert!(may_read("a"));
+        assert!(may_read("public.a"));
+        assert!(
+            !may_read("main.a"),
+            "a schema called main is another one on PostgreSQL"
+        );
+        assert!(!may_read("public.b"));
     }
 
     #[test]
