@@ -174,6 +174,28 @@ impl Node {
         )
     }
 
+    /// The whole number at `key`, when there is one.
+    pub(crate) fn integer_of(&self, key: &str) -> Option<i64> {
+        match self.get(key)?.data {
+            Data::Integer(integer) => Some(integer),
+            _ => None,
+        }
+    }
+
+    /// The number at `key`, whole or not, when there is one.
+    pub(crate) fn number_of(&self, key: &str) -> Option<f64> {
+        self.get(key).and_then(Node::number)
+    }
+
+    /// The number, whole or not.
+    pub(crate) fn number(&self) -> Option<f64> {
+        match self.data {
+            Data::Integer(integer) => Some(integer as f64),
+            Data::Float(float) => Some(float),
+            _ => None,
+        }
+    }
+
     /// The texts of the list at `key`; what is no text is left out.
     pub(crate) fn texts_of(&self, key: &str) -> Vec<&str> {
         self.get(key)

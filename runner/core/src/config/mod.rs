@@ -1,40 +1,209 @@
 //! Reads `sereno.toml`: strict, every mistake at once, each with its place.
+//!
+//! Each section has a file with its table of keys and what they become. Nothing is opened and no reference
+//! (`${env:X}`) is resolved here.
 
+mod check;
+mod database;
 pub(crate) mod diagnostic;
+mod directory;
 pub(crate) mod document;
-#[expect(
-    dead_code,
-    reason = "the sections that declare the other shapes come with `parse`"
-)]
+mod grant;
+mod guard;
+mod job;
+mod ledger;
+mod limit;
+mod origin;
+mod plugin;
+mod policy;
+mod schema;
+mod secret;
 pub(crate) mod shape;
+mod spans;
+#[cfg(test)]
+mod tests;
+mod texts;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::job::Config;
+use crate::schedule::Zone;
+use shape::{Key, Kind, Presence, Shape};
 
+pub use check::check_job;
+pub use database::Dialect;
 pub use diagnostic::Diagnostic;
+pub use origin::{Origin, origins};
+pub use schema::{reference_markdown, schema};
+pub use spans::Spans;
 
-/// Reads a configuration. Nothing is opened and no reference (`${env:X}`) is resolved.
+static ROOT: Shape = Shape {
+    keys: &[
+        Key {
+            name: "version",
+            kind: Kind::Integer { min: 1, max: 1 },
+            presence: Presence::Required,
+            doc: "The version of this format.",
+        },
+        Key {
+            name: "timezone",
+            kind: Kind::Parsed(&texts::ZONE),
+            presence: Presence::Default("\"UTC\""),
+            doc: "The zone of schedules: an IANA name such as `America/Mexico_City`.",
+        },
+        Key {
+            name: "ledger",
+            kind: Kind::Table(&ledger::LEDGER),
+            presence: Presence::Optional,
+            doc: "Where run history is kept.",
+        },
+        Key {
+            name: "database",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::Table(&database::DATABASE),
+            },
+            presence: Presence::Optional,
+            doc: "Databases, by name.",
+        },
+        Key {
+            name: "directory",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::Table(&directory::DIRECTORY),
+            },
+            presence: Presence::Optional,
+            doc: "Directories, by name.",
+        },
+        Key {
+            name: "plugin",
+            kind: Kind::Map {
+                key: &texts::PLUGIN_NAME,
+                of: &Kind::Table(&plugin::PLUGIN),
+            },
+            presence: Presence::Optional,
+            doc: "Where plugins are.",
+        },
+        Key {
+            name: "job",
+            kind: Kind::Map {
+                key: &texts::JOB_NAME,
+                of: &Kind::Table(&job::JOB),
+            },
+            presence: Presence::Optional,
+            doc: "Jobs, by name.",
+        },
+        Key {
+            name: "policy",
+            kind: Kind::Table(&policy::POLICY),
+            presence: Presence::Optional,
+            doc: "What the operator demands of every run.",
+        },
+        Key {
+            name: "round",
+            kind: Kind::Later,
+            presence: Presence::Optional,
+            doc: "",
+        },
+        Key {
+            name: "gauge",
+            kind: Kind::Later,
+            presence: Presence::Optional,
+            doc: "",
+        },
+        Key {
+            name: "sink",
+            kind: Kind::Later,
+            presence: Presence::Optional,
+            doc: "",
+        },
+        Key {
+            name: "storage",
+            kind: Kind::Later,
+            presence: Presence::Optional,
+            doc: "",
+        },
+        Key {
+            name: "lambda",
+            kind: Kind::Later,
+            presence: Presence::Optional,
+            doc: "",
+        },
+        Key {
+            name: "serve",
+            kind: Kind::Later,
+            presence: Presence::Optional,
+            doc: "",
+        },
+    ],
+};
+
+/// A configuration as far as it could be read, and every mistake in it.
+#[derive(Debug)]
+pub struct Reading {
+    draft: Config,
+    /// Where everything stands.
+    pub spans: Spans,
+    /// In the order of the text.
+    pub mistakes: Vec<Diagnostic>,
+}
+
+impl Reading {
+    /// What could be read, mistakes left out or replaced by defaults: to look for more mistakes in (with
+    /// [`check_job`]), never to run.
+    pub fn draft(&self) -> &Config {
+        &self.draft
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// Every mistake there is.
+    pub fn into_config(self) -> Result<Config, Vec<Diagnostic>> {
+        if self.mistakes.is_empty() {
+            Ok(self.draft)
+        } else {
+            Err(self.mistakes)
+        }
+    }
+}
+
+/// Reads a configuration. Relative paths start from `folder`, which is absolute.
 ///
 /// # Errors
 /// Every mistake there is.
-pub fn parse(_text: &str, _folder: &Path) -> Result<Config, Vec<Diagnostic>> {
-    Err(vec![Diagnostic {
-        code: "not-yet",
-        message: "this version reads no configuration yet".to_owned(),
-        span: None,
-        label: String::new(),
-        hint: None,
-    }])
+pub fn parse(text: &str, folder: &Path) -> Result<Config, Vec<Diagnostic>> {
+    read(text, folder).into_config()
 }
 
-/// The JSON Schema (draft 7) of a configuration, for editors.
-pub fn schema() -> serde_json::Value {
-    serde_json::json!({
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "sereno.toml",
-        "type": "object",
-        "required": ["version"],
-        "properties": { "version": { "const": 1 } },
-    })
+/// Reads what can be read, and finds every mistake.
+pub fn read(text: &str, folder: &Path) -> Reading {
+    let (root, mut mistakes) = document::read(text);
+    shape::check_table(&ROOT, &root, "", &mut mistakes);
+    let mut draft = Config {
+        folder: directory::absolute(folder, ""),
+        timezone: root
+            .text_of("timezone")
+            .and_then(|text| Zone::parse(text).ok())
+            .unwrap_or_else(Zone::utc),
+        ledger_url: ledger::read(&root),
+        databases: database::read(&root, &mut mistakes),
+        directories: directory::read(&root, folder, &mut mistakes),
+        plugins: plugin::read(&root, folder),
+        jobs: BTreeMap::new(),
+    };
+    draft.jobs = job::read(&root, &draft, &mut mistakes);
+    mistakes.sort_by_key(|mistake| mistake.span.as_ref().map_or(0, |span| span.start));
+    Reading {
+        draft,
+        spans: Spans::of(&root),
+        mistakes,
+    }
+}
+
+/// The text of a configuration with every value that holds a password in plain text starred out. It is as long as
+/// before, so that the places of mistakes hold: show them in this text.
+pub fn masked(text: &str) -> String {
+    secret::masked(text)
 }

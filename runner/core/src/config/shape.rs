@@ -56,7 +56,7 @@ pub(crate) enum Kind {
         min: u64,
         max: u64,
     },
-    OneOf(&'static [&'static str]),
+    OneOf(&'static Choice),
     List(&'static Kind),
     Table(&'static Shape),
     /// A table whose keys are the operator's own.
@@ -68,6 +68,15 @@ pub(crate) enum Kind {
     Any,
     /// A name that is kept for a later version.
     Later,
+}
+
+/// One of some texts.
+pub(crate) struct Choice {
+    /// With an article, such as `a verb of a table`.
+    pub what: &'static str,
+    /// The code of a mistake in it.
+    pub code: &'static str,
+    pub texts: &'static [&'static str],
 }
 
 /// A text that must be readable as something.
@@ -138,7 +147,7 @@ pub(crate) fn check(kind: &Kind, node: &Node, place: &str, name: &str, mistakes:
             mistakes.push(out_of_range(node, name, &range_text(*min, *max)));
         }
         (Kind::Number { above, max }, Data::Integer(_) | Data::Float(_)) => {
-            if !number(node).is_some_and(|found| found > *above && found <= *max) {
+            if !node.number().is_some_and(|found| found > *above && found <= *max) {
                 mistakes.push(out_of_range(
                     node,
                     name,
@@ -172,16 +181,16 @@ pub(crate) fn check(kind: &Kind, node: &Node, place: &str, name: &str, mistakes:
             mistakes.push(no_unit("bad-duration", node, *found, "h"));
         }
         (Kind::Size { .. }, Data::Integer(found)) => mistakes.push(no_unit("bad-size", node, *found, " MiB")),
-        (Kind::OneOf(texts), Data::Text(text)) => {
-            if !texts.contains(&text.as_str()) {
+        (Kind::OneOf(choice), Data::Text(text)) => {
+            if !choice.texts.contains(&text.as_str()) {
                 mistakes.push(
                     Diagnostic::at(
-                        "bad-value",
+                        choice.code,
                         node.span.clone(),
-                        format!("`{name}` cannot be `{text}`"),
+                        format!("`{text}` is not {}", choice.what),
                     )
                     .label(format!("this should be {}", kind.type_name()))
-                    .maybe_hint(did_you_mean(text, texts.iter().copied())),
+                    .maybe_hint(did_you_mean(text, choice.texts.iter().copied())),
                 );
             }
         }
@@ -220,7 +229,14 @@ pub(crate) fn check(kind: &Kind, node: &Node, place: &str, name: &str, mistakes:
                 ),
             )
             .label(format!("this is {}", node.type_name()))
-            .maybe_hint(kind.example(name)),
+            .maybe_hint(match (kind, node.entries().first()) {
+                // `tables.billing.rows = [...]`: the operator meant one name.
+                (Kind::List(_), Some(inner)) => Some(format!(
+                    "a name with a dot in it is quoted: `\"{name}.{}\" = ...`",
+                    inner.key
+                )),
+                _ => kind.example(name),
+            }),
         ),
     }
 }
@@ -324,20 +340,11 @@ fn check_any(node: &Node, mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The number, whole or not.
-pub(crate) fn number(node: &Node) -> Option<f64> {
-    match node.data {
-        Data::Integer(integer) => Some(integer as f64),
-        Data::Float(float) => Some(float),
-        _ => None,
-    }
-}
-
 fn range_text(min: i64, max: i64) -> String {
-    if max == i64::MAX {
-        format!("{min} or more")
-    } else {
-        format!("from {min} to {max}")
+    match max {
+        i64::MAX => format!("{min} or more"),
+        _ if min == max => min.to_string(),
+        _ => format!("from {min} to {max}"),
     }
 }
 
@@ -378,16 +385,7 @@ impl Kind {
             Self::Boolean => "true or false".to_owned(),
             Self::Duration { .. } => "a duration".to_owned(),
             Self::Size { .. } => "a size".to_owned(),
-            Self::OneOf(texts) => {
-                format!(
-                    "one of {}",
-                    texts
-                        .iter()
-                        .map(|text| format!("`\"{text}\"`"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                )
-            }
+            Self::OneOf(choice) => choice.what.to_owned(),
             Self::List(_) => "a list".to_owned(),
             Self::Table(_) | Self::Map { .. } => "a table".to_owned(),
             Self::Any => "a value".to_owned(),
@@ -401,10 +399,13 @@ impl Kind {
             Self::Size { .. } => "\"500 MiB\"",
             Self::Boolean => "true",
             Self::List(of) => return of.example("").map(|item| format!("write `{name} = [{item}]`")),
-            Self::OneOf(texts) if name.is_empty() => return texts.first().map(|text| format!("\"{text}\"")),
+            Self::OneOf(choice) if name.is_empty() => {
+                return choice.texts.first().map(|text| format!("\"{text}\""));
+            }
             Self::Text | Self::Parsed(_) if name.is_empty() => "\"...\"",
-            Self::OneOf(texts) => {
-                return texts
+            Self::OneOf(choice) => {
+                return choice
+                    .texts
                     .first()
                     .map(|text| format!("for example `{name} = \"{text}\"`"));
             }

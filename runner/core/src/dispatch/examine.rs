@@ -99,7 +99,7 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
         )
     };
     let params = plugin.manifest.settle_params(&given).map_err(problems)?;
-    let mut needs = plugin.manifest.needs(&params).map_err(problems)?;
+    let mut needs = config.needs(&plugin.manifest, &params).map_err(problems)?;
     let references = plugin.manifest.references(&params).map_err(problems)?;
     needs.sort();
     let mut unknown = Vec::new();
@@ -140,7 +140,8 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     targets.sort();
     targets.dedup();
     let consent = consent(&job, &targets, &params, &needs);
-    let authority = Authority::resolve(needs.clone(), job.grants.clone()).map(Arc::new);
+    let authority = Authority::resolve(needs.clone(), job.grants.clone())
+        .map(|authority| Arc::new(authority.with_default_schemas(config.default_schemas())));
     Ok(Examined {
         job,
         plugin,

@@ -16,6 +16,8 @@ use crate::units::{UnitError, parse_duration, parse_size, show_bytes, show_durat
 pub struct ParamError {
     /// The path of the value: `keep`, `where[0].op`. Of a missing value, the path of what should hold it.
     pub path: String,
+    /// True when the path is of a param that the plugin has not.
+    pub is_unknown: bool,
     /// What is wrong, as a sentence without a full stop.
     pub message: String,
     /// What to write instead.
@@ -113,6 +115,7 @@ fn fields(
         .filter(|name| !params.iter().any(|param| param.name == **name))
     {
         errors.push(ParamError {
+            is_unknown: true,
             path: inner(name),
             message: format!("`{name}` is not a param of this plugin"),
             hint: did_you_mean(name, params.iter().map(|param| param.name.as_str())),
@@ -127,6 +130,7 @@ fn fields(
                 }
             }
             None if param.required => errors.push(ParamError {
+                is_unknown: false,
                 path: at.to_owned(),
                 message: format!("`{}` is missing", inner(&param.name)),
                 hint: Some(if param.doc.is_empty() {
@@ -149,6 +153,7 @@ fn fields(
 pub(super) fn settle(param: &Param, value: &Json, path: &str, errors: &mut Vec<ParamError>) -> Option<Json> {
     let mut refuse = |message: String, hint: Option<String>| {
         errors.push(ParamError {
+            is_unknown: false,
             path: path.to_owned(),
             message,
             hint,
@@ -264,6 +269,7 @@ fn settle_list(items: &Param, given: &[Json], path: &str, errors: &mut Vec<Param
             return Some(Json::Array(given.to_vec()));
         }
         errors.push(ParamError {
+            is_unknown: false,
             path: path.to_owned(),
             message: "`\"*\"` means every table, and stands alone".to_owned(),
             hint: Some("write `[\"*\"]`, or only names".to_owned()),

@@ -12,7 +12,7 @@ use super::pattern::{PathPattern, Slot, Template};
 use super::{Manifest, NeedPattern, Param, ParamKind, ReferencePattern, VerbPattern};
 use crate::config::diagnostic::{Diagnostic, did_you_mean};
 use crate::config::document::{self, Data, Entry, Node};
-use crate::config::shape::{self, Complaint, Key, Kind, Parsed, Presence, Shape};
+use crate::config::shape::{self, Choice, Complaint, Key, Kind, Parsed, Presence, Shape};
 use crate::grant::{Interface, Verb};
 use crate::name::PluginName;
 
@@ -20,24 +20,28 @@ use crate::name::PluginName;
 pub type ManifestError = Diagnostic;
 
 /// Every kind of param with its name in the manifest.
-const KINDS: &[&str] = &[
-    "string",
-    "integer",
-    "float",
-    "boolean",
-    "duration",
-    "size",
-    "glob",
-    "database",
-    "directory",
-    "table",
-    "column",
-    "index",
-    "scalar",
-    "enum",
-    "list",
-    "record",
-];
+static KINDS: Choice = Choice {
+    what: "a type of param",
+    code: "bad-value",
+    texts: &[
+        "string",
+        "integer",
+        "float",
+        "boolean",
+        "duration",
+        "size",
+        "glob",
+        "database",
+        "directory",
+        "table",
+        "column",
+        "index",
+        "scalar",
+        "enum",
+        "list",
+        "record",
+    ],
+};
 
 static PLUGIN_NAME: Parsed = Parsed {
     what: "a plugin name",
@@ -144,7 +148,7 @@ static PARAM: Shape = Shape {
     keys: &[
         Key {
             name: "type",
-            kind: Kind::OneOf(KINDS),
+            kind: Kind::OneOf(&KINDS),
             presence: Presence::Required,
             doc: "What it holds.",
         },

@@ -63,6 +63,7 @@ impl Manifest {
             Ok(pattern) => Some(pattern.widened(&self.params, params)),
             Err(complaint) => {
                 errors.push(ParamError {
+                    is_unknown: false,
                     path: String::new(),
                     message: complaint.message,
                     hint: complaint.hint,
@@ -157,6 +158,7 @@ fn verbs(patterns: &BTreeSet<VerbPattern>, params: &Json) -> BTreeSet<Verb> {
 
 fn name_error(error: &crate::name::NameError) -> ParamError {
     ParamError {
+        is_unknown: false,
         path: String::new(),
         message: error.to_string(),
         hint: None,

@@ -1,0 +1,221 @@
+//! `[job.NAME.grant]`: what a job may do, held against the targets that there are and the tables that are protected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::diagnostic::{Diagnostic, did_you_mean};
+use super::document::{Entry, Node};
+use super::shape::{Key, Kind, Presence, Shape};
+use super::texts;
+use crate::grant::{Grants, Path, Verb};
+use crate::job::{Config, DatabaseTarget};
+use crate::name::{TableName, TargetName};
+
+pub(super) static GRANT: Shape = Shape {
+    keys: &[
+        Key {
+            name: "database",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::Table(&ON_DATABASE),
+            },
+            presence: Presence::Optional,
+            doc: "By the name of the database.",
+        },
+        Key {
+            name: "directory",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::List(&Kind::OneOf(&texts::DIRECTORY_VERB)),
+            },
+            presence: Presence::Optional,
+            doc: "`read`, `remove`, by the name of the directory.",
+        },
+        Key {
+            name: "storage",
+            kind: Kind::Later,
+            presence: Presence::Optional,
+            doc: "",
+        },
+    ],
+};
+
+static ON_DATABASE: Shape = Shape {
+    keys: &[
+        Key {
+            name: "tables",
+            kind: Kind::Map {
+                key: &texts::GRANTED_TABLE,
+                of: &Kind::List(&Kind::OneOf(&texts::TABLE_VERB)),
+            },
+            presence: Presence::Optional,
+            doc: "`read`, `delete`, `vacuum`, `analyze`, `reindex`, by table. `\"*\"` is every table, for all but \
+                  `delete`.",
+        },
+        Key {
+            name: "whole",
+            kind: Kind::List(&Kind::OneOf(&texts::WHOLE_VERB)),
+            presence: Presence::Optional,
+            doc: "The database itself: `read` for sizes and connections, or upkeep of all of it.",
+        },
+        Key {
+            name: "queries",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::List(&Kind::OneOf(&texts::QUERY_VERB)),
+            },
+            presence: Presence::Optional,
+            doc: "`query`, by the name of the query.",
+        },
+    ],
+};
+
+/// The grants of a job. `config` holds the targets; `protected` are the tables that the job's own guard adds.
+pub(super) fn read(
+    node: Option<&Node>,
+    config: &Config,
+    protected: &BTreeSet<TableName>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Grants {
+    let mut grants = BTreeMap::<Path, BTreeSet<Verb>>::new();
+    let Some(node) = node else { return Grants(grants) };
+    for entry in node.entries_of("database") {
+        let Ok(name) = entry.key.parse::<TargetName>() else {
+            continue;
+        };
+        let Some(database) = config.databases.get(&name) else {
+            mistakes.push(unknown_target(entry, "database", config.databases.keys()));
+            continue;
+        };
+        read_tables(entry, &name, database, protected, &mut grants, mistakes);
+        if let Some(verbs) = entry.node.get("whole") {
+            grants
+                .entry(Path::Whole(name.clone()))
+                .or_default()
+                .extend(verbs_of(verbs));
+        }
+        for query in entry.node.entries_of("queries") {
+            let Ok(query_name) = query.key.parse::<TargetName>() else {
+                continue;
+            };
+            if !database.queries.contains_key(&query_name) {
+                mistakes.push(unknown_target(
+                    query,
+                    &format!("database.{name}.queries"),
+                    database.queries.keys(),
+                ));
+            }
+            grants
+                .entry(Path::Query(name.clone(), query_name))
+                .or_default()
+                .extend(verbs_of(&query.node));
+        }
+    }
+    for entry in node.entries_of("directory") {
+        let Ok(name) = entry.key.parse::<TargetName>() else {
+            continue;
+        };
+        match config.directories.get(&name) {
+            None => mistakes.push(unknown_target(entry, "directory", config.directories.keys())),
+            Some(directory) if config.folder.starts_with(&directory.path) => {
+                if let Some(at) = verb_at(&entry.node, Verb::Remove) {
+                    mistakes.push(
+                        Diagnostic::at(
+                            "bad-root",
+                            at.span.clone(),
+                            format!("`{}` holds this configuration itself", directory.path.display()),
+                        )
+                        .label("would be cleaned")
+                        .hint("name a folder that holds nothing but what may go"),
+                    );
+                }
+            }
+            Some(_) => {}
+        }
+        grants
+            .entry(Path::Directory(name))
+            .or_default()
+            .extend(verbs_of(&entry.node));
+    }
+    Grants(grants)
+}
+
+fn read_tables(
+    on: &Entry,
+    name: &TargetName,
+    database: &DatabaseTarget,
+    protected: &BTreeSet<TableName>,
+    grants: &mut BTreeMap<Path, BTreeSet<Verb>>,
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    let protected: BTreeSet<TableName> = database
+        .protected
+        .iter()
+        .chain(protected)
+        .flat_map(|table| database.spellings(table))
+        .collect();
+    for entry in on.node.entries_of("tables") {
+        let delete = verb_at(&entry.node, Verb::Delete);
+        if entry.key == "*" {
+            if let Some(at) = delete {
+                mistakes.push(
+                    Diagnostic::at(
+                        "wildcard-delete",
+                        at.span.clone(),
+                        "`delete` is granted table by table, never on `\"*\"`",
+                    )
+                    .label("on every table there is, and every one to come")
+                    .hint(format!(
+                        "name the table: `{name}.tables.user_sessions = [\"delete\"]`"
+                    )),
+                );
+            }
+            grants
+                .entry(Path::AllTables(name.clone()))
+                .or_default()
+                .extend(verbs_of(&entry.node));
+            continue;
+        }
+        let Ok(table) = entry.key.parse::<TableName>() else {
+            continue;
+        };
+        if let Some(at) = delete.filter(|_| protected.contains(&table)) {
+            mistakes.push(
+                Diagnostic::at(
+                    "protected",
+                    at.span.clone(),
+                    format!("`{table}` is protected: nothing may be deleted from it"),
+                )
+                .label("this grant")
+                .hint(format!("remove `delete` here, or `{table}` from `protected`")),
+            );
+        }
+        let path = Path::Table(name.clone(), table).canonical(database.dialect().default_schema());
+        grants.entry(path).or_default().extend(verbs_of(&entry.node));
+    }
+}
+
+fn verbs_of(node: &Node) -> impl Iterator<Item = Verb> {
+    node.items().iter().filter_map(Node::text).filter_map(Verb::parse)
+}
+
+fn verb_at(node: &Node, verb: Verb) -> Option<&Node> {
+    node.items()
+        .iter()
+        .find(|item| item.text() == Some(verb.as_str()))
+}
+
+fn unknown_target<'a>(
+    entry: &Entry,
+    section: &str,
+    known: impl Iterator<Item = &'a TargetName>,
+) -> Diagnostic {
+    let known: Vec<&str> = known.map(TargetName::as_str).collect();
+    let hint = did_you_mean(&entry.key, known.iter().copied());
+    Diagnostic::at(
+        "unknown-target",
+        entry.key_span.clone(),
+        format!("there is no `{section}.{}`", entry.key),
+    )
+    .label("unknown")
+    .hint(hint.unwrap_or_else(|| format!("add a section `[{section}.{}]`", entry.key)))
+}
