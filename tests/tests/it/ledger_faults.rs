@@ -41,6 +41,11 @@ every_lasting_home! {
     a_dropped_append_is_there_as_a_whole_or_not_at_all
 }
 
+#[tokio::test]
+async fn a_dropped_append_costs_a_ledger_in_memory_nothing() {
+    a_dropped_append_is_there_as_a_whole_or_not_at_all(Home::sqlite_in_memory().await).await;
+}
+
 async fn opening_again_finds_everything(home: Home) {
     let now = at("2026-11-24T02:30:00Z");
     let first = home.open().await;

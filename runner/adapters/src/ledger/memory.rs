@@ -139,7 +139,6 @@ impl Ledger for MemoryLedger {
         };
         let mut rows: Vec<RunRow> =
             self.books(|books| books.runs.iter().rev().filter(wanted).cloned().collect());
-        rows.sort_by_key(|row| std::cmp::Reverse(row.started_at));
         if query.limit > 0 {
             rows.truncate(query.limit.try_into().unwrap_or(usize::MAX));
         }

@@ -187,7 +187,7 @@ pub trait Ledger: Send + Sync {
     /// One run, by id or by an unambiguous start of it.
     async fn run(&self, id: &str) -> Result<RunRow, LedgerError>;
 
-    /// Newest first.
+    /// Newest first: the last to be recorded, whatever the clocks of several runners say.
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, LedgerError>;
 
     /// All events of a run, in order.

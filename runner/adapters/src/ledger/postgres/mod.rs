@@ -3,6 +3,10 @@
 //! Everything is in the schema `sereno` and named with it, so that it never meets the application's own tables, and
 //! works through a transaction-mode pooler: no session state is used.
 
+mod fault;
+mod schema;
+mod sql;
+
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -15,8 +19,10 @@ use sereno_core::report::{Measurement, Report};
 use sereno_core::run::{RunEvent, RunState};
 use sereno_core::value::Instant;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
+use sqlx::{ConnectOptions, Connection, PgPool, Row};
 
+use self::fault::{fault, met_another};
+use self::schema::{VERSION, migrate, read_version};
 use super::leases::{Decision, ScopeRow, decide, in_order, until};
 use super::projection::{self, state_of, state_text};
 use super::{flag_text, from_json, kept, known, mode_of, parsed, prefix_end, to_json};
@@ -32,192 +38,6 @@ const TRUSTED_FOR: Duration = Duration::from_secs(5);
 
 /// How often a transaction is tried that met another.
 const TRIES_MAX: u32 = 100;
-
-/// `sereno` in the place where PostgreSQL wants a number: one process migrates at a time.
-const MIGRATION_LOCK: i64 = 0x7365_7265_6e6f;
-
-/// Each version's changes. Only ever append. What a guest writes is JSON, since PostgreSQL's text takes no NUL, and
-/// not binary JSON, which takes none either and keeps no bytes as they were.
-const VERSIONS: [&str; 1] = ["
-CREATE TABLE sereno.run (
-    ordinal      bigint GENERATED ALWAYS AS IDENTITY,
-    id           text COLLATE \"C\" PRIMARY KEY,
-    key          text NOT NULL,
-    attempt      integer NOT NULL,
-    job          text NOT NULL,
-    targets      text[] NOT NULL,
-    shard        text,
-    mode         text NOT NULL,
-    reason       json NOT NULL,
-    scheduled_at timestamptz NOT NULL,
-    consent      text NOT NULL,
-    digest       text NOT NULL,
-    state        text NOT NULL,
-    cursor       json,
-    started_at   timestamptz NOT NULL,
-    ended_at     timestamptz,
-    outcome      text,
-    events       bigint NOT NULL,
-    CONSTRAINT run_attempt UNIQUE (key, attempt)
-);
-CREATE INDEX run_by_job ON sereno.run (job, started_at);
-CREATE INDEX run_by_time ON sereno.run (started_at);
-CREATE INDEX run_running ON sereno.run (state) WHERE state = 'running';
-CREATE TABLE sereno.event (
-    run  text COLLATE \"C\" NOT NULL REFERENCES sereno.run (id),
-    seq  bigint NOT NULL,
-    at   timestamptz NOT NULL,
-    kind text NOT NULL,
-    body json NOT NULL,
-    PRIMARY KEY (run, seq)
-);
-CREATE TABLE sereno.lease (
-    scope  text PRIMARY KEY,
-    holder text,
-    job    text NOT NULL,
-    token  bigint NOT NULL,
-    until  timestamptz NOT NULL
-);
-CREATE INDEX lease_by_holder ON sereno.lease (holder);
-CREATE TABLE sereno.lease_lost (
-    run   text NOT NULL,
-    scope text NOT NULL,
-    PRIMARY KEY (run, scope)
-);
-CREATE TABLE sereno.flag (
-    subject   text NOT NULL,
-    flag      text NOT NULL,
-    raised_at timestamptz NOT NULL,
-    PRIMARY KEY (subject, flag)
-);
-CREATE TABLE sereno.measurement (
-    run    text COLLATE \"C\" NOT NULL REFERENCES sereno.run (id),
-    at     timestamptz NOT NULL,
-    name   text NOT NULL,
-    target text NOT NULL,
-    value  double precision,
-    unit   text NOT NULL,
-    note   text
-);
-CREATE INDEX measurement_by_name ON sereno.measurement (name, target, at);
-"];
-
-/// The version that this program writes.
-#[expect(clippy::cast_possible_wrap, reason = "a handful")]
-const VERSION: i64 = VERSIONS.len() as i64;
-
-const READ_VERSION: &str = "SELECT version FROM sereno.schema_version WHERE part = 'ledger'";
-
-const LOCK_MIGRATION: &str = "SELECT pg_advisory_xact_lock($1)";
-
-/// `CREATE SCHEMA IF NOT EXISTS` asks for the right to create it even where it exists.
-const HAS_SCHEMA: &str = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = 'sereno')";
-
-const CREATE_SCHEMA: &str = "CREATE SCHEMA sereno";
-
-const CREATE_VERSION: &str =
-    "CREATE TABLE IF NOT EXISTS sereno.schema_version (part text PRIMARY KEY, version bigint NOT NULL)";
-
-const WRITE_VERSION: &str = "
-INSERT INTO sereno.schema_version (part, version) VALUES ('ledger', $1)
-ON CONFLICT (part) DO UPDATE SET version = excluded.version";
-
-/// Both rows in one statement, which is its own transaction.
-const START: &str = "
-WITH started AS (
-    INSERT INTO sereno.run (id, key, attempt, job, targets, shard, mode, reason, scheduled_at, consent, digest,
-                            state, cursor, started_at, events)
-    SELECT $1, $2, coalesce(max(attempt), 0) + 1, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12::json, $13, 1
-    FROM sereno.run WHERE key = $2
-    RETURNING attempt
-), told AS (
-    INSERT INTO sereno.event (run, seq, at, kind, body) VALUES ($1, 1, $13, 'started', $14::json)
-)
-SELECT attempt FROM started";
-
-/// The row's lock keeps two appends apart; an ended run takes none.
-const APPEND: &str = "
-WITH run AS (
-    UPDATE sereno.run
-    SET events = events + cardinality($7::text[]), state = $2, cursor = coalesce($3::json, cursor), ended_at = $4,
-        outcome = $5
-    WHERE id = $1 AND state = 'running'
-    RETURNING events - cardinality($7::text[]) AS before
-), told AS (
-    INSERT INTO sereno.event (run, seq, at, kind, body)
-    SELECT $1, before + seq, $6, kind, body::json
-    FROM run, unnest($7::text[], $8::text[]) WITH ORDINALITY AS new (body, kind, seq)
-), forgotten AS (
-    DELETE FROM sereno.lease_lost WHERE run = $1 AND $2 = 'ended'
-)
-SELECT count(*) FROM run";
-
-macro_rules! run_columns {
-    () => {
-        "id, key, attempt, job, targets, shard, mode, reason::text AS reason, scheduled_at, consent, digest, state, \
-         cursor::text AS cursor, started_at, ended_at, outcome"
-    };
-}
-
-const RUN_BY_PREFIX: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    ", count(*) OVER () AS found FROM sereno.run WHERE id >= $1 AND id < $2 LIMIT 1"
-);
-
-const RUNS: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM sereno.run WHERE ($1::text IS NULL OR job = $1) AND ($2::text IS NULL OR key = $2) \
-     AND (NOT $3 OR state = 'running') ORDER BY started_at DESC, ordinal DESC LIMIT $4"
-);
-
-const ORPHANS: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM sereno.run WHERE state = 'running' \
-     AND NOT EXISTS (SELECT 1 FROM sereno.lease WHERE holder = run.id AND until > $1) ORDER BY ordinal"
-);
-
-const RUN_STATE: &str = "SELECT state FROM sereno.run WHERE id = $1";
-
-const EVENTS: &str = "SELECT seq, at, body::text FROM sereno.event WHERE run = $1 ORDER BY seq";
-
-const LAST_EVENT: &str = "SELECT body::text FROM sereno.event WHERE run = $1 ORDER BY seq DESC LIMIT 1";
-
-/// Holds the rows until the transaction ends, in the order in which every runner takes them.
-const SCOPES: &str = "
-SELECT scope, holder, job, token, until FROM sereno.lease WHERE scope = ANY ($1) ORDER BY scope FOR UPDATE";
-
-/// A scope that had no row may have got one from another runner since: then it is left alone, and the count tells.
-const TAKE_SCOPES: &str = "
-INSERT INTO sereno.lease AS lease (scope, holder, job, token, until)
-SELECT scope, $3, $4, token, $5 FROM unnest($1::text[], $2::bigint[]) AS new (scope, token)
-ON CONFLICT (scope) DO UPDATE
-SET holder = excluded.holder, job = excluded.job, token = excluded.token, until = excluded.until
-WHERE lease.token = excluded.token - 1 OR lease.holder = excluded.holder";
-
-const LOSE_SCOPE: &str = "INSERT INTO sereno.lease_lost (run, scope) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-
-const RENEW: &str = "
-WITH own AS (UPDATE sereno.lease SET until = $2 WHERE holder = $1 RETURNING 1)
-SELECT EXISTS (SELECT 1 FROM own) AND NOT EXISTS (SELECT 1 FROM sereno.lease_lost WHERE run = $1)";
-
-const RELEASE: &str = "
-WITH own AS (UPDATE sereno.lease SET holder = NULL WHERE holder = $1)
-DELETE FROM sereno.lease_lost WHERE run = $1";
-
-const RAISE_FLAG: &str =
-    "INSERT INTO sereno.flag (subject, flag, raised_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-
-const LOWER_FLAG: &str = "DELETE FROM sereno.flag WHERE subject = $1 AND flag = $2";
-
-const FLAG: &str = "SELECT EXISTS (SELECT 1 FROM sereno.flag WHERE subject = ANY ($1) AND flag = $2)";
-
-const MEASURE: &str = "
-INSERT INTO sereno.measurement (run, at, name, target, value, unit, note)
-SELECT $1, $2, name, target, value, unit, note
-FROM unnest($3::text[], $4::text[], $5::float8[], $6::text[], $7::text[]) AS new (name, target, value, unit, note)";
 
 /// See the module.
 #[derive(Debug)]
@@ -273,7 +93,7 @@ impl PostgresLedger {
     }
 
     async fn state(&self, operation: &'static str, run: &RunId) -> Result<RunState, LedgerError> {
-        let state: Option<String> = sqlx::query_scalar(RUN_STATE)
+        let state: Option<String> = sqlx::query_scalar(sql::RUN_STATE)
             .bind(run.as_str())
             .fetch_optional(&self.pool)
             .await
@@ -283,7 +103,7 @@ impl PostgresLedger {
     }
 
     async fn try_start(&self, row: &RunRow, event: &str) -> Result<u32, sqlx::Error> {
-        let attempt: i32 = sqlx::query_scalar(START)
+        let attempt: i32 = sqlx::query_scalar(sql::START)
             .bind(row.id.as_str())
             .bind(&row.key)
             .bind(row.job.as_str())
@@ -312,7 +132,7 @@ impl PostgresLedger {
         ttl: Duration,
     ) -> Result<Option<Result<Vec<Lease>, Vec<Held>>>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        let rows = sqlx::query(SCOPES)
+        let rows = sqlx::query(sql::SCOPES)
             .bind(scopes)
             .fetch_all(&mut *transaction)
             .await?;
@@ -325,7 +145,7 @@ impl PostgresLedger {
             Decision::Take { leases, lost } => (leases, lost),
         };
         let tokens: Vec<i64> = leases.iter().map(|lease| lease.token).collect();
-        let taken = sqlx::query(TAKE_SCOPES)
+        let taken = sqlx::query(sql::TAKE_SCOPES)
             .bind(scopes)
             .bind(tokens)
             .bind(run.as_str())
@@ -339,7 +159,7 @@ impl PostgresLedger {
             return Ok(None);
         }
         for (loser, scope) in lost {
-            sqlx::query(LOSE_SCOPE)
+            sqlx::query(sql::LOSE_SCOPE)
                 .bind(loser.as_str())
                 .bind(scope)
                 .execute(&mut *transaction)
@@ -368,7 +188,7 @@ impl Ledger for PostgresLedger {
             let cursor = change.cursor.as_ref().map(to_json);
             let (ended_at, outcome) = change.ended.unzip();
             let attempt = || {
-                sqlx::query_scalar(APPEND)
+                sqlx::query_scalar(sql::APPEND)
                     .bind(run.as_str())
                     .bind(state_text(change.state))
                     .bind(&cursor)
@@ -394,7 +214,7 @@ impl Ledger for PostgresLedger {
         if id.is_empty() || id.contains('\0') {
             return Err(LedgerError::NoRun(id.escape_debug().to_string()));
         }
-        let found = sqlx::query(RUN_BY_PREFIX)
+        let found = sqlx::query(sql::RUN_BY_PREFIX)
             .bind(id)
             .bind(prefix_end(id))
             .fetch_optional(&self.pool)
@@ -415,7 +235,7 @@ impl Ledger for PostgresLedger {
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, LedgerError> {
         const OPERATION: &str = "list runs";
         let limit = (query.limit > 0).then_some(i64::from(query.limit));
-        sqlx::query(RUNS)
+        sqlx::query(sql::RUNS)
             .bind(query.job.as_ref().map(JobName::as_str))
             .bind(query.key.as_deref())
             .bind(query.running)
@@ -435,7 +255,7 @@ impl Ledger for PostgresLedger {
                 event: from_json(&body)?,
             })
         };
-        let events: Vec<StoredEvent> = sqlx::query_as(EVENTS)
+        let events: Vec<StoredEvent> = sqlx::query_as(sql::EVENTS)
             .bind(run.as_str())
             .fetch_all(&self.pool)
             .await
@@ -450,7 +270,7 @@ impl Ledger for PostgresLedger {
 
     async fn report(&self, run: &RunId) -> Result<Option<Report>, LedgerError> {
         const OPERATION: &str = "read a report";
-        let last: Option<String> = sqlx::query_scalar(LAST_EVENT)
+        let last: Option<String> = sqlx::query_scalar(sql::LAST_EVENT)
             .bind(run.as_str())
             .fetch_optional(&self.pool)
             .await
@@ -486,7 +306,7 @@ impl Ledger for PostgresLedger {
 
     async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError> {
         let attempt = || {
-            sqlx::query_scalar(RENEW)
+            sqlx::query_scalar(sql::RENEW)
                 .bind(run.as_str())
                 .bind(until(now, ttl))
                 .fetch_one(&self.pool)
@@ -497,13 +317,13 @@ impl Ledger for PostgresLedger {
     async fn release(&self, run: &RunId) -> Result<(), LedgerError> {
         retried!(
             "give leases back",
-            sqlx::query(RELEASE).bind(run.as_str()).execute(&self.pool)
+            sqlx::query(sql::RELEASE).bind(run.as_str()).execute(&self.pool)
         )?;
         Ok(())
     }
 
     async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError> {
-        sqlx::query(ORPHANS)
+        sqlx::query(sql::ORPHANS)
             .bind(kept(now))
             .fetch_all(&self.pool)
             .await
@@ -513,9 +333,12 @@ impl Ledger for PostgresLedger {
 
     async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError> {
         let query = if raised {
-            sqlx::query(RAISE_FLAG).bind(on).bind(flag_text(flag)).bind(now)
+            sqlx::query(sql::RAISE_FLAG)
+                .bind(on)
+                .bind(flag_text(flag))
+                .bind(now)
         } else {
-            sqlx::query(LOWER_FLAG).bind(on).bind(flag_text(flag))
+            sqlx::query(sql::LOWER_FLAG).bind(on).bind(flag_text(flag))
         };
         query
             .execute(&self.pool)
@@ -525,7 +348,7 @@ impl Ledger for PostgresLedger {
     }
 
     async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError> {
-        sqlx::query_scalar(FLAG)
+        sqlx::query_scalar(sql::FLAG)
             .bind(on)
             .bind(flag_text(flag))
             .fetch_one(&self.pool)
@@ -544,7 +367,7 @@ impl Ledger for PostgresLedger {
         let column = |text: fn(&Measurement) -> &str| measurements.iter().map(text).collect::<Vec<_>>();
         let values: Vec<Option<f64>> = measurements.iter().map(|one| known(one.value)).collect();
         let notes: Vec<Option<&str>> = measurements.iter().map(|one| one.note.as_deref()).collect();
-        sqlx::query(MEASURE)
+        sqlx::query(sql::MEASURE)
             .bind(run.as_str())
             .bind(kept(at))
             .bind(column(|one| &one.name))
@@ -557,50 +380,6 @@ impl Ledger for PostgresLedger {
             .map_err(|error| fault(OPERATION, &error))?;
         Ok(())
     }
-}
-
-/// None when there is no ledger yet.
-async fn read_version(pool: &PgPool) -> Result<Option<i64>, sqlx::Error> {
-    match sqlx::query_scalar(READ_VERSION).fetch_optional(pool).await {
-        Err(error) if is(&error, UNDEFINED_TABLE) => Ok(None),
-        result => result,
-    }
-}
-
-/// Answers the version that is there in the end.
-async fn migrate(pool: &PgPool) -> Result<i64, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
-    sqlx::query(LOCK_MIGRATION)
-        .bind(MIGRATION_LOCK)
-        .execute(&mut *transaction)
-        .await?;
-    let version = migrate_locked(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(version)
-}
-
-/// Another process may have been quicker, so what counts is what is there under the lock.
-async fn migrate_locked(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
-    let has_schema: bool = sqlx::query_scalar(HAS_SCHEMA).fetch_one(&mut *connection).await?;
-    if !has_schema {
-        sqlx::query(CREATE_SCHEMA).execute(&mut *connection).await?;
-    }
-    sqlx::query(CREATE_VERSION).execute(&mut *connection).await?;
-    let found: Option<i64> = sqlx::query_scalar(READ_VERSION)
-        .fetch_optional(&mut *connection)
-        .await?;
-    let found = found.unwrap_or(0);
-    if found >= VERSION {
-        return Ok(found);
-    }
-    for statements in VERSIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
-        sqlx::raw_sql(*statements).execute(&mut *connection).await?;
-    }
-    sqlx::query(WRITE_VERSION)
-        .bind(VERSION)
-        .execute(connection)
-        .await?;
-    Ok(VERSION)
 }
 
 fn run_row(row: &PgRow) -> Result<RunRow, sqlx::Error> {
@@ -646,58 +425,4 @@ where
     number
         .try_into()
         .map_err(|error| sqlx::Error::Decode(Box::new(error)))
-}
-
-const UNDEFINED_TABLE: &str = "42P01";
-const DISK_FULL: &str = "53100";
-
-/// Classes and codes after which another server, or this one later, may answer: connection exceptions, bad
-/// credentials, no such database, too many connections, shutting down.
-const UNREACHABLE: [&str; 5] = ["08", "28", "3D", "53300", "57P"];
-
-/// Two at once: the second may have its turn now.
-const MET_ANOTHER: [&str; 5] = [
-    "40001", // serialization failure
-    "40P01", // deadlock
-    "23505", // unique: the same next attempt, or the same new table
-    "42P06", // the schema has just been created
-    "42P07", // the table has just been created
-];
-
-/// The attempt of a key is the only unique value that another try finds anew.
-const RUN_ID_CONSTRAINT: &str = "run_pkey";
-
-fn code(error: &sqlx::Error) -> Option<String> {
-    Some(error.as_database_error()?.code()?.into_owned())
-}
-
-fn is(error: &sqlx::Error, wanted: &str) -> bool {
-    code(error).is_some_and(|code| code == wanted)
-}
-
-fn met_another(error: &sqlx::Error) -> bool {
-    let constraint = error.as_database_error().and_then(|error| error.constraint());
-    code(error).is_some_and(|code| MET_ANOTHER.contains(&code.as_str()))
-        && constraint != Some(RUN_ID_CONSTRAINT)
-}
-
-fn fault(operation: &'static str, error: &sqlx::Error) -> LedgerError {
-    let reason = match error {
-        sqlx::Error::Database(database) => database.message().to_owned(),
-        _ => error.to_string(),
-    };
-    match code(error) {
-        Some(code) if code == DISK_FULL => LedgerError::Full(reason),
-        Some(code) if UNREACHABLE.iter().any(|class| code.starts_with(class)) => {
-            LedgerError::Unreachable { operation, reason }
-        }
-        Some(_) => LedgerError::Fault { operation, reason },
-        None => match error {
-            sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => {
-                LedgerError::Fault { operation, reason }
-            }
-            // Everything that is not an answer of the server: sockets, TLS, the pool's patience, the URL itself.
-            _ => LedgerError::Unreachable { operation, reason },
-        },
-    }
 }

@@ -1,0 +1,101 @@
+//! Every statement of the PostgreSQL ledger, each table named with its schema.
+
+/// Both rows in one statement, which is its own transaction.
+pub(super) const START: &str = "
+WITH started AS (
+    INSERT INTO sereno.run (id, key, attempt, job, targets, shard, mode, reason, scheduled_at, consent, digest,
+                            state, cursor, started_at, events)
+    SELECT $1, $2, coalesce(max(attempt), 0) + 1, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12::json, $13, 1
+    FROM sereno.run WHERE key = $2
+    RETURNING attempt
+), told AS (
+    INSERT INTO sereno.event (run, seq, at, kind, body) VALUES ($1, 1, $13, 'started', $14::json)
+)
+SELECT attempt FROM started";
+
+/// The row's lock keeps two appends apart; an ended run takes none.
+pub(super) const APPEND: &str = "
+WITH run AS (
+    UPDATE sereno.run
+    SET events = events + cardinality($7::text[]), state = $2, cursor = coalesce($3::json, cursor), ended_at = $4,
+        outcome = $5
+    WHERE id = $1 AND state = 'running'
+    RETURNING events - cardinality($7::text[]) AS before
+), told AS (
+    INSERT INTO sereno.event (run, seq, at, kind, body)
+    SELECT $1, before + seq, $6, kind, body::json
+    FROM run, unnest($7::text[], $8::text[]) WITH ORDINALITY AS new (body, kind, seq)
+), forgotten AS (
+    DELETE FROM sereno.lease_lost WHERE run = $1 AND $2 = 'ended'
+)
+SELECT count(*) FROM run";
+
+macro_rules! run_columns {
+    () => {
+        "id, key, attempt, job, targets, shard, mode, reason::text AS reason, scheduled_at, consent, digest, state, \
+         cursor::text AS cursor, started_at, ended_at, outcome"
+    };
+}
+
+pub(super) const RUN_BY_PREFIX: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    ", count(*) OVER () AS found FROM sereno.run WHERE id >= $1 AND id < $2 LIMIT 1"
+);
+
+pub(super) const RUNS: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM sereno.run WHERE ($1::text IS NULL OR job = $1) AND ($2::text IS NULL OR key = $2) \
+     AND (NOT $3 OR state = 'running') ORDER BY ordinal DESC LIMIT $4"
+);
+
+pub(super) const ORPHANS: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM sereno.run WHERE state = 'running' \
+     AND NOT EXISTS (SELECT 1 FROM sereno.lease WHERE holder = run.id AND until > $1) ORDER BY ordinal"
+);
+
+pub(super) const RUN_STATE: &str = "SELECT state FROM sereno.run WHERE id = $1";
+
+pub(super) const EVENTS: &str = "SELECT seq, at, body::text FROM sereno.event WHERE run = $1 ORDER BY seq";
+
+pub(super) const LAST_EVENT: &str =
+    "SELECT body::text FROM sereno.event WHERE run = $1 ORDER BY seq DESC LIMIT 1";
+
+/// Holds the rows until the transaction ends, in the order in which every runner takes them.
+pub(super) const SCOPES: &str = "
+SELECT scope, holder, job, token, until FROM sereno.lease WHERE scope = ANY ($1) ORDER BY scope FOR UPDATE";
+
+/// A scope that had no row may have got one from another runner since: then it is left alone, and the count tells.
+pub(super) const TAKE_SCOPES: &str = "
+INSERT INTO sereno.lease AS lease (scope, holder, job, token, until)
+SELECT scope, $3, $4, token, $5 FROM unnest($1::text[], $2::bigint[]) AS new (scope, token)
+ON CONFLICT (scope) DO UPDATE
+SET holder = excluded.holder, job = excluded.job, token = excluded.token, until = excluded.until
+WHERE lease.token = excluded.token - 1 OR lease.holder = excluded.holder";
+
+pub(super) const LOSE_SCOPE: &str =
+    "INSERT INTO sereno.lease_lost (run, scope) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+pub(super) const RENEW: &str = "
+WITH own AS (UPDATE sereno.lease SET until = $2 WHERE holder = $1 RETURNING 1)
+SELECT EXISTS (SELECT 1 FROM own) AND NOT EXISTS (SELECT 1 FROM sereno.lease_lost WHERE run = $1)";
+
+pub(super) const RELEASE: &str = "
+WITH own AS (UPDATE sereno.lease SET holder = NULL WHERE holder = $1)
+DELETE FROM sereno.lease_lost WHERE run = $1";
+
+pub(super) const RAISE_FLAG: &str =
+    "INSERT INTO sereno.flag (subject, flag, raised_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+pub(super) const LOWER_FLAG: &str = "DELETE FROM sereno.flag WHERE subject = $1 AND flag = $2";
+
+pub(super) const FLAG: &str =
+    "SELECT EXISTS (SELECT 1 FROM sereno.flag WHERE subject = ANY ($1) AND flag = $2)";
+
+pub(super) const MEASURE: &str = "
+INSERT INTO sereno.measurement (run, at, name, target, value, unit, note)
+SELECT $1, $2, name, target, value, unit, note
+FROM unnest($3::text[], $4::text[], $5::float8[], $6::text[], $7::text[]) AS new (name, target, value, unit, note)";

@@ -1,0 +1,108 @@
+//! Every statement of the SQLite ledger.
+//!
+//! Parameters are written `$1`: SQLite numbers those anew in every statement of a text, and sqlx knows them by their
+//! number.
+
+/// Takes the write lock at once, so that a transaction waits for another before it has read anything.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+pub(super) const COMMIT: &str = "COMMIT";
+
+pub(super) const ROLLBACK: &str = "ROLLBACK";
+
+pub(super) const START: &str = "
+BEGIN IMMEDIATE;
+INSERT INTO run (id, key, attempt, job, targets, shard, mode, reason, scheduled_at, consent, digest, state, cursor,
+                 started_at, events)
+SELECT $1, $2, coalesce(max(attempt), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1
+FROM run WHERE key = $2
+RETURNING attempt;
+INSERT INTO event (run, seq, at, kind, body) VALUES ($1, 1, $13, 'started', $14);
+COMMIT";
+
+/// Answers a row when the run was running, and has done nothing otherwise. Each event is a text of its own within
+/// the list, so that its bytes stay as they are.
+pub(super) const APPEND: &str = "
+BEGIN IMMEDIATE;
+INSERT INTO event (run, seq, at, kind, body)
+SELECT run.id, run.events + 1 + new.key, $2, new.value ->> 'kind', new.value
+FROM run, json_each($3) AS new WHERE run.id = $1 AND run.state = 'running';
+UPDATE run
+SET events = events + json_array_length($3), state = $4, cursor = coalesce($5, cursor), ended_at = $6, outcome = $7
+WHERE id = $1 AND state = 'running'
+RETURNING events;
+DELETE FROM lease_lost WHERE run = $1 AND $4 = 'ended';
+COMMIT";
+
+macro_rules! run_columns {
+    () => {
+        "id, key, attempt, job, targets, shard, mode, reason, scheduled_at, consent, digest, state, cursor, \
+         started_at, ended_at, outcome"
+    };
+}
+
+pub(super) const RUN_BY_PREFIX: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    ", count(*) OVER () AS found FROM run WHERE id >= $1 AND id < $2 LIMIT 1"
+);
+
+pub(super) const RUNS: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM run WHERE ($1 IS NULL OR job = $1) AND (NOT $2 OR state = 'running') ORDER BY ordinal DESC LIMIT $3"
+);
+
+/// A key has few attempts, and its index finds them; the planner would not use it through an `OR`.
+pub(super) const RUNS_OF_KEY: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM run WHERE key = $4 AND ($1 IS NULL OR job = $1) AND (NOT $2 OR state = 'running') \
+     ORDER BY ordinal DESC LIMIT $3"
+);
+
+pub(super) const ORPHANS: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM run WHERE state = 'running' \
+     AND NOT EXISTS (SELECT 1 FROM lease WHERE holder = run.id AND until > $1) ORDER BY ordinal"
+);
+
+pub(super) const RUN_STATE: &str = "SELECT state FROM run WHERE id = $1";
+
+pub(super) const EVENTS: &str = "SELECT seq, at, body FROM event WHERE run = $1 ORDER BY seq";
+
+pub(super) const LAST_EVENT: &str = "SELECT body FROM event WHERE run = $1 ORDER BY seq DESC LIMIT 1";
+
+pub(super) const BEGIN_LEASE: &str = "
+BEGIN IMMEDIATE;
+SELECT scope, holder, job, token, until FROM lease WHERE scope IN (SELECT value FROM json_each($1)) ORDER BY scope";
+
+pub(super) const TAKE_LEASE: &str = "
+INSERT INTO lease (scope, holder, job, token, until)
+SELECT value ->> 'scope', $2, $3, value ->> 'token', $4 FROM json_each($1) WHERE true
+ON CONFLICT (scope) DO UPDATE
+SET holder = excluded.holder, job = excluded.job, token = excluded.token, until = excluded.until;
+INSERT OR IGNORE INTO lease_lost (run, scope) SELECT value ->> 0, value ->> 1 FROM json_each($5);
+COMMIT";
+
+pub(super) const RENEW: &str = "
+UPDATE lease SET until = $2 WHERE holder = $1
+RETURNING (SELECT count(*) FROM lease_lost WHERE run = $1)";
+
+pub(super) const RELEASE: &str = "
+BEGIN IMMEDIATE;
+UPDATE lease SET holder = NULL WHERE holder = $1;
+DELETE FROM lease_lost WHERE run = $1;
+COMMIT";
+
+pub(super) const RAISE_FLAG: &str =
+    "INSERT INTO flag (subject, flag, raised_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+
+pub(super) const LOWER_FLAG: &str = "DELETE FROM flag WHERE subject = $1 AND flag = $2";
+
+pub(super) const FLAG: &str =
+    "SELECT EXISTS (SELECT 1 FROM flag WHERE flag = $2 AND subject IN (SELECT value FROM json_each($1)))";
+
+pub(super) const MEASURE: &str = "
+INSERT INTO measurement (run, at, name, target, value, unit, note) VALUES ($1, $2, $3, $4, $5, $6, $7)";
