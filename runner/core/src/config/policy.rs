@@ -11,13 +11,15 @@ pub(super) static POLICY: Shape = Shape {
             name: "plan_first",
             kind: Kind::Boolean,
             presence: Presence::Default("true"),
-            doc: "A schedule applies a destructive job only after its plan was approved.",
+            doc: "A schedule applies a destructive job only after its plan was approved. Binds when \
+                  schedules start runs by themselves; this version runs only by hand.",
         },
         Key {
             name: "remote_commands",
             kind: Kind::Boolean,
             presence: Presence::Default("false"),
-            doc: "Events may carry commands such as `apply` and `cancel`.",
+            doc: "Events may carry commands such as `apply` and `cancel`. Binds when events are accepted; this \
+                  version takes none.",
         },
     ],
 };
