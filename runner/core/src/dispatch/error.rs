@@ -50,7 +50,8 @@ pub enum DispatchError {
     /// The plugin cannot be used. Exit 1.
     #[error(transparent)]
     Plugin(#[from] PluginError),
-    /// A database cannot be opened or asked. Exit 7 when out of reach, else 1.
+    /// A database cannot be opened or asked. Exit 7 when out of reach, 2 when that is a matter of configuration (a
+    /// secret that is not set, a table that is not there), else 1.
     #[error("database.{name}: {source}")]
     Database {
         /// Which.
@@ -80,7 +81,7 @@ impl DispatchError {
             | Self::Plugin(PluginError::NotFound { .. })
             | Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. })
             | Self::Database {
-                source: DatabaseError::NotFound { .. },
+                source: DatabaseError::NotFound { .. } | DatabaseError::Invalid(_),
                 ..
             } => 2,
             Self::Refused { .. } => 3,
