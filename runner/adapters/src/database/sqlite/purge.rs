@@ -19,8 +19,8 @@ use super::catalogue::{self, Table};
 use super::session::{Session, execute};
 use super::{fence, filter};
 
-/// Rows looked at in one go where the order alone does not lead to the matching ones: some tens of milliseconds.
-const WINDOW_ROWS: u64 = 50_000;
+/// Rows looked at in one go where the order alone does not lead to the matching ones: some milliseconds.
+const WINDOW_ROWS: u64 = 20_000;
 
 /// How the table is walked.
 struct Walk<'a> {

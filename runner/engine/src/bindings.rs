@@ -1,0 +1,13 @@
+//! The contract as Rust, made from `wit/` by wasmtime. Nothing else is in here.
+#![allow(missing_docs, clippy::pedantic, reason = "generated")]
+
+wasmtime::component::bindgen!({
+    path: "../../wit",
+    world: "plugin",
+    imports: { default: async | trappable },
+    exports: { default: async },
+});
+
+pub(crate) use sereno::plugin::{
+    database_read, database_upkeep, database_write, files, log, measurements, types,
+};

@@ -1,0 +1,224 @@
+//! The contract's values as core's, and back. What makes no sense is refused here, before anything is asked for.
+
+use sereno_core::ports::files::{self as port, Span};
+use sereno_core::ports::plugins::CallError;
+use sereno_core::value::{Condition, FileFilter, Filter, Instant, Operator, Stamp, Value};
+
+use crate::bindings::{files, types};
+
+/// Buckets of one histogram: fine enough for a week in minutes, small enough to be handed over at once.
+const BUCKETS_MAX: u32 = 4_096;
+
+/// Entries or rows that one call visits, so that it holds little memory and the next look at the deadline is near.
+const STEP_MAX: u32 = 10_000;
+
+fn invalid(text: impl Into<String>) -> CallError {
+    CallError::Invalid(text.into())
+}
+
+pub(crate) fn instant(microseconds: i64) -> Result<Instant, CallError> {
+    Instant::from_timestamp_micros(microseconds).ok_or_else(|| {
+        invalid(format!(
+            "{microseconds} microseconds since 1970 are beyond any calendar"
+        ))
+    })
+}
+
+pub(crate) fn value(value: types::Value) -> Result<Value, CallError> {
+    Ok(match value {
+        types::Value::Null => Value::Null,
+        types::Value::Boolean(value) => Value::Boolean(value),
+        types::Value::Integer(value) => Value::Integer(value),
+        types::Value::Real(value) if value.is_finite() => Value::Real(value),
+        types::Value::Real(value) => {
+            return Err(invalid(format!("{value} cannot be compared with a column")));
+        }
+        types::Value::Text(text) => Value::Text(text),
+        types::Value::Instant(at) => Value::Instant(instant(at)?),
+        types::Value::Other(kind) => {
+            return Err(invalid(format!("this host knows no value of kind `{kind}`")));
+        }
+    })
+}
+
+pub(crate) fn value_out(value: Value) -> types::Value {
+    match value {
+        Value::Null => types::Value::Null,
+        Value::Boolean(value) => types::Value::Boolean(value),
+        Value::Integer(value) => types::Value::Integer(value),
+        Value::Real(value) => types::Value::Real(value),
+        Value::Text(text) => types::Value::Text(text),
+        Value::Instant(at) => types::Value::Instant(at.timestamp_micros()),
+    }
+}
+
+pub(crate) fn filter(conditions: Vec<types::Condition>) -> Result<Filter, CallError> {
+    let conditions = conditions.into_iter().map(|condition| {
+        let op = Operator::parse(&condition.op)
+            .ok_or_else(|| invalid(format!("`{}` is no comparison", condition.op)))?;
+        if condition.column.is_empty() || condition.column.contains('\0') {
+            return Err(invalid(format!("`{}` is no column", condition.column)));
+        }
+        let value = match op {
+            Operator::IsNull | Operator::IsNotNull => Value::Null,
+            _ => value(condition.value)?,
+        };
+        Ok(Condition {
+            column: condition.column,
+            op,
+            value,
+        })
+    });
+    Ok(Filter(conditions.collect::<Result<_, _>>()?))
+}
+
+/// An attribute may narrow what is meant, so one that is not known here makes the filter nonsense: to ignore it
+/// could remove more than was asked for.
+pub(crate) fn file_filter(filter: files::FileFilter) -> Result<FileFilter, CallError> {
+    if let Some((name, _)) = filter.attributes.first() {
+        return Err(invalid(format!(
+            "this host knows no attribute `{name}` of a file filter"
+        )));
+    }
+    let age_by = filter.age_by.iter().map(|stamp| {
+        Stamp::parse(stamp)
+            .ok_or_else(|| invalid(format!("`{stamp}` is no stamp; there are mtime, ctime and btime")))
+    });
+    Ok(FileFilter {
+        older_than: filter.older_than.map(instant).transpose()?,
+        age_by: age_by.collect::<Result<_, _>>()?,
+        include: filter.include,
+        exclude: filter.exclude,
+        recursive: filter.recursive,
+        directory_as_unit: filter.directory_as_unit,
+        remove_emptied: filter.remove_emptied,
+    })
+}
+
+pub(crate) fn span(start: i64, end: i64, buckets: u32) -> Result<Span, CallError> {
+    if !(1..=BUCKETS_MAX).contains(&buckets) {
+        return Err(invalid(format!("{buckets} buckets; ask for 1 to {BUCKETS_MAX}")));
+    }
+    let (start, end) = (instant(start)?, instant(end)?);
+    if start >= end {
+        return Err(invalid("a span of time ends after it starts"));
+    }
+    Ok(Span { start, end, buckets })
+}
+
+/// How many entries or rows a page or batch may have: what was asked for, or the most that one call does.
+pub(crate) fn step(max: u32) -> Result<u32, CallError> {
+    if max == 0 {
+        Err(invalid("a batch of at most 0 never ends; ask for 1 or more"))
+    } else {
+        Ok(max.min(STEP_MAX))
+    }
+}
+
+pub(crate) fn removal(removal: port::Removal) -> files::Removal {
+    files::Removal {
+        files: removal.files,
+        directories: removal.directories,
+        bytes: removal.bytes,
+        skipped: removal.skipped,
+        cursor: removal.cursor,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(column: &str, op: &str, value: types::Value) -> types::Condition {
+        types::Condition {
+            column: column.to_owned(),
+            op: op.to_owned(),
+            value,
+        }
+    }
+
+    fn bare() -> files::FileFilter {
+        files::FileFilter {
+            older_than: None,
+            age_by: Vec::new(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            recursive: false,
+            directory_as_unit: false,
+            remove_emptied: false,
+            attributes: Vec::new(),
+        }
+    }
+
+    fn is_invalid<T>(result: &Result<T, CallError>) -> bool {
+        matches!(result, Err(CallError::Invalid(_)))
+    }
+
+    #[test]
+    fn a_filter_comes_over_whole() {
+        let given = vec![
+            condition("at", "<", types::Value::Instant(1_000_000)),
+            condition("gone", "is-null", types::Value::Other("ignored".to_owned())),
+        ];
+        let expected = Filter(vec![
+            Condition {
+                column: "at".into(),
+                op: Operator::Less,
+                value: Value::Instant(Instant::UNIX_EPOCH + std::time::Duration::from_secs(1)),
+            },
+            Condition {
+                column: "gone".into(),
+                op: Operator::IsNull,
+                value: Value::Null,
+            },
+        ]);
+        assert_eq!(filter(given), Ok(expected));
+    }
+
+    #[test]
+    fn what_makes_no_sense_in_a_filter_is_refused() {
+        for (column, op, value) in [
+            ("a", "like", types::Value::Null),
+            ("", "=", types::Value::Null),
+            ("a\0b", "=", types::Value::Null),
+            ("a", "=", types::Value::Real(f64::NAN)),
+            ("a", "=", types::Value::Instant(i64::MAX)),
+            ("a", "=", types::Value::Other("uuid".to_owned())),
+        ] {
+            assert!(
+                is_invalid(&filter(vec![condition(column, op, value.clone())])),
+                "{column} {op} {value:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_could_narrow_a_file_filter_is_not_ignored() {
+        assert!(file_filter(bare()).is_ok());
+        let narrowed = files::FileFilter {
+            attributes: vec![("larger-than".to_owned(), "1".to_owned())],
+            ..bare()
+        };
+        assert!(is_invalid(&file_filter(narrowed)));
+        let stamped = files::FileFilter {
+            age_by: vec!["atime".to_owned()],
+            ..bare()
+        };
+        assert!(is_invalid(&file_filter(stamped)));
+    }
+
+    #[test]
+    fn no_step_is_endless() {
+        assert_eq!(step(1), Ok(1));
+        assert_eq!(step(u32::MAX), Ok(STEP_MAX));
+        assert!(is_invalid(&step(0)));
+    }
+
+    #[test]
+    fn spans_have_an_order_and_a_size() {
+        assert!(span(0, 1, BUCKETS_MAX).is_ok());
+        assert!(is_invalid(&span(0, 1, BUCKETS_MAX + 1)));
+        assert!(is_invalid(&span(0, 1, 0)));
+        assert!(is_invalid(&span(1, 1, 1)));
+    }
+}

@@ -1,0 +1,171 @@
+//! `database-read`: typed reads and named queries.
+
+use std::sync::atomic::Ordering;
+
+use sereno_core::grant::{Interface, Path, Verb};
+use sereno_core::ports::plugins::CallError;
+
+use crate::bindings::database_read::{DatabaseStatistics, Host, IndexStatistics, Rows, TableStatistics};
+use crate::bindings::types;
+use crate::convert;
+use crate::state::{Pace, Reach, State, denied, table, target};
+
+type Answer<T> = wasmtime::Result<Result<T, types::Error>>;
+
+impl Host for State {
+    async fn granted_tables(&mut self, database: String, verb: String) -> Answer<Vec<String>> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move { granted_tables(&reach, &database, &verb) })
+            .await)
+    }
+
+    async fn describe_database(&mut self, database: String) -> Answer<DatabaseStatistics> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, Path::Whole)?;
+                let found = database.statistics().await?;
+                Ok(DatabaseStatistics {
+                    bytes: found.bytes,
+                    connections: found.connections,
+                    connections_limit: found.connections_limit,
+                    free_bytes: found.free_bytes,
+                    attributes: Vec::new(),
+                })
+            })
+            .await)
+    }
+
+    async fn describe_table(&mut self, database: String, table_name: String) -> Answer<TableStatistics> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let table = table(&table_name)?;
+                let on = |database| Path::Table(database, table.clone());
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, on)?;
+                let found = database.table_statistics(&table).await?;
+                Ok(TableStatistics {
+                    table: table.to_string(),
+                    bytes: found.bytes,
+                    index_bytes: found.index_bytes,
+                    rows_estimate: found.rows_estimate,
+                    dead_rows_estimate: found.dead_rows_estimate,
+                    freeze_age: found.freeze_age,
+                    last_vacuum: found.last_vacuum.map(|at| at.timestamp_micros()),
+                    last_analyze: found.last_analyze.map(|at| at.timestamp_micros()),
+                    partitioned: found.partitioned,
+                    attributes: Vec::new(),
+                })
+            })
+            .await)
+    }
+
+    async fn indexes(&mut self, database: String, table_name: String) -> Answer<Vec<IndexStatistics>> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let table = table(&table_name)?;
+                let on = |database| Path::Table(database, table.clone());
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, on)?;
+                let found = database.indexes(&table).await?;
+                let found = found.into_iter().map(|index| IndexStatistics {
+                    index: index.index,
+                    bytes: index.bytes,
+                    bloat_percent: index.bloat_percent,
+                    valid: index.valid,
+                    leftover: index.leftover,
+                    attributes: Vec::new(),
+                });
+                Ok(found.collect())
+            })
+            .await)
+    }
+
+    async fn count(
+        &mut self,
+        database: String,
+        table_name: String,
+        filter: Vec<types::Condition>,
+    ) -> Answer<u64> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let table = table(&table_name)?;
+                let filter = convert::filter(filter)?;
+                let on = |database| Path::Table(database, table.clone());
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, on)?;
+                database.count(&table, &filter).await
+            })
+            .await)
+    }
+
+    async fn query(&mut self, database: String, name: String, params: Vec<types::Value>) -> Answer<Rows> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        let used = self.used.clone();
+        let rows_max = self.limits.rows;
+        Ok(call
+            .answer(async move {
+                let query = target(&name)?;
+                let params: Vec<_> = params.into_iter().map(convert::value).collect::<Result<_, _>>()?;
+                let on = |database| Path::Query(database, query.clone());
+                let database = reach.database(Interface::DatabaseRead, Verb::Query, &database, on)?;
+                let found = database.query(&query, &params).await?;
+                let rows = found.rows.len() as u64;
+                if used.rows.fetch_add(rows, Ordering::Relaxed) + rows > rows_max {
+                    return Err(CallError::Limit(format!(
+                        "named queries have returned more than {rows_max} rows to this plugin"
+                    )));
+                }
+                let rows = found.rows.into_iter();
+                Ok(Rows {
+                    columns: found.columns,
+                    rows: rows
+                        .map(|row| row.into_iter().map(convert::value_out).collect())
+                        .collect(),
+                    capped: found.capped,
+                })
+            })
+            .await)
+    }
+}
+
+/// The tables that are both needed and granted by name. A database of which the plugin needs nothing is denied.
+fn granted_tables(reach: &Reach, database: &str, verb: &str) -> Result<Vec<String>, CallError> {
+    let database = target(database)?;
+    let interface = Verb::parse(verb).and_then(|verb| {
+        let interface = Interface::ALL
+            .into_iter()
+            .map(|(_, interface)| interface)
+            .filter(|interface| !matches!(interface, Interface::Files))
+            .find(|interface| interface.verbs().contains(&verb))?;
+        (verb != Verb::Query).then_some((interface, verb))
+    });
+    let Some((interface, verb)) = interface else {
+        return Err(CallError::Invalid(format!(
+            "`{verb}` is nothing that is done to a table"
+        )));
+    };
+    let authority = &reach.capabilities().authority;
+    let needs_it = authority.needs().iter().any(|need| {
+        need.interface == interface
+            && matches!(&need.on, Path::Table(on, _) | Path::AllTables(on) if *on == database)
+    });
+    if !needs_it {
+        return Err(denied(&Path::AllTables(database), verb));
+    }
+    let tables = authority.grants().tables(&database, verb);
+    Ok(tables
+        .filter(|table| {
+            let on = Path::Table(database.clone(), (*table).clone());
+            authority.authorize(interface, verb, &on).is_ok()
+        })
+        .map(ToString::to_string)
+        .collect())
+}
