@@ -1,4 +1,5 @@
 //! What the tests that cross crates stand on: throw-away servers and bounded waiting.
 
+pub mod guests;
 pub mod postgres;
 pub mod wait;

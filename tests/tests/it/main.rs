@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod database;
+mod guests;
 mod ledger;
 mod ledger_faults;

@@ -34,7 +34,6 @@ macro_rules! conformance {
 conformance! {
     deletes_exactly_the_rows_that_match
     walks_a_table_without_an_index_on_the_ageing_column
-    walks_past_long_stretches_without_a_match
     deletes_up_to_the_limit_then_the_remainder_then_nothing
     refuses_a_foreign_cursor
     refuses_an_empty_filter
@@ -206,48 +205,6 @@ async fn walks_a_table_without_an_index_on_the_ageing_column(world: World) {
         ids(&world).await,
         [1, 3, 5, 7, 9].into_iter().chain(11..=20).collect::<Vec<_>>()
     );
-}
-
-async fn walks_past_long_stretches_without_a_match(world: World) {
-    world
-        .run(&format!(
-            "CREATE TABLE user_sessions (id integer PRIMARY KEY, updated_at {}, status text)",
-            world.timestamp()
-        ))
-        .await;
-    // Longer than any stretch that is looked at in one go; old are only 7 and the last ten.
-    let rows = 120_000;
-    world
-        .run(&format!(
-            "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
-             INSERT INTO user_sessions SELECT i, '2026-06-01 00:00:00', 'sent' FROM n"
-        ))
-        .await;
-    world
-        .run(&format!(
-            "UPDATE user_sessions SET updated_at = '2026-01-01 00:00:00' WHERE id = 7 OR id > {}",
-            rows - 10
-        ))
-        .await;
-    let purge = purge("user_sessions", "updated_at", before("updated_at", CUTOFF));
-    assert_eq!(preview_all(&world, &purge, &[], 4).await, 11);
-    let batches = delete_all(&world, &purge, 4, &unfenced()).await;
-    assert_eq!(total(&batches), 11);
-    assert_eq!(
-        batches.iter().filter(|batch| batch.rows == 0).count(),
-        0,
-        "no call answers without rows: {batches:?}"
-    );
-    assert_eq!(
-        ids(&world).await,
-        (1..=rows - 10).filter(|id| *id != 7).collect::<Vec<_>>()
-    );
-    let none = world
-        .database
-        .preview_delete_batch(&purge, &[], None, 1, &unfenced())
-        .await
-        .expect("a preview");
-    assert_eq!(none, DeleteBatch::default());
 }
 
 async fn deletes_up_to_the_limit_then_the_remainder_then_nothing(world: World) {

@@ -1,0 +1,70 @@
+//! 16, 22, 37: calls on names that it was not granted, that do not exist, and that are no names, and reports each
+//! answer.
+
+use kit::{
+    Answer, Condition, Context, Error, Finding, Value, database_read, database_upkeep, database_write, files,
+};
+
+fn answer<T>(call: &str, result: Result<T, Error>) -> Finding {
+    kit::finding(
+        call,
+        match result {
+            Ok(_) => "done".to_owned(),
+            Err(Error::Denied(line)) => format!("denied: {line}"),
+            Err(Error::Invalid(_)) => "invalid".to_owned(),
+            Err(error) => format!("{error:?}"),
+        },
+    )
+}
+
+fn run(context: &Context) -> Answer {
+    let old = [Condition {
+        column: "at".to_owned(),
+        op: "<".to_owned(),
+        value: Value::Instant(context.scheduled_at),
+    }];
+    let mut findings = Vec::new();
+    for directory in ["temp", "other", "../temp", "/", "temp\0"] {
+        findings.push(answer(&format!("usage {directory}"), files::usage(directory)));
+        findings.push(answer(
+            &format!("remove-batch {directory}"),
+            files::remove_batch(directory, &kit::every_file(), None, 10),
+        ));
+    }
+    for table in [
+        "sessions",
+        "other",
+        "pg_catalog.pg_class",
+        "x\"; drop table y; --",
+        "*",
+    ] {
+        findings.push(answer(
+            &format!("count {table}"),
+            database_read::count("app", table, &old),
+        ));
+        findings.push(answer(
+            &format!("delete-batch {table}"),
+            database_write::delete_batch("app", table, &old, "at", None, 10),
+        ));
+        findings.push(answer(
+            &format!("vacuum {table}"),
+            database_upkeep::vacuum("app", table, false, 1_000),
+        ));
+    }
+    findings.push(answer(
+        "describe-database app",
+        database_read::describe_database("app"),
+    ));
+    findings.push(answer("query app", database_read::query("app", "secrets", &[])));
+    findings.push(answer(
+        "granted-tables app",
+        database_read::granted_tables("app", "delete"),
+    ));
+    findings.push(answer(
+        "granted-tables other",
+        database_read::granted_tables("other", "delete"),
+    ));
+    kit::done_with(findings)
+}
+
+kit::guest!(run);
