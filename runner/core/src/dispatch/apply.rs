@@ -12,7 +12,7 @@ use crate::units::show_duration;
 use crate::value::show_instant;
 
 /// A plan says nothing about a world that has moved on for a day.
-const PLAN_VALID: chrono::Duration = chrono::Duration::hours(24);
+pub const PLAN_VALID: chrono::Duration = chrono::Duration::hours(24);
 
 /// Applies the plan `id` (a run id or the start of one), with guards lifted by `allow`.
 ///

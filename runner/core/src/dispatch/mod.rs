@@ -24,7 +24,7 @@ use crate::ports::plugins::{Plugins, Targets};
 use crate::report::Report;
 use crate::run::{Mode, Outcome, Reason, RunRequest};
 
-pub use apply::apply;
+pub use apply::{PLAN_VALID, apply};
 pub use error::{DispatchError, Problem};
 pub use examine::{Examined, examine, preflight};
 pub use rescue::rescue;
