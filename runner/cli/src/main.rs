@@ -1,93 +1,86 @@
-//! The one program, `sereno`: reads its arguments and hands each command to its own function.
+//! The one program, `sereno`: reads its arguments, hands each command to its module, answers with an exit code.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "texts for people are short, and put together once"
+)]
+
+mod args;
+mod commands;
+mod compose;
+mod config_source;
+mod demo;
+mod failure;
+mod logging;
+mod output;
+mod render;
+
+use std::ffi::OsString;
+use std::io::Write as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use clap::{Parser, Subcommand};
-use sereno_core::manifest::Manifest;
+use clap::Parser as _;
+use clap::error::ErrorKind;
 
-/// Runs maintenance jobs as sandboxed WebAssembly plugins that hold only the keys they need.
-#[derive(Parser)]
-#[command(version, disable_help_subcommand = true)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Print the JSON Schema of `sereno.toml`, for your editor.
-    Schema,
-    /// Work with plugins.
-    #[command(subcommand)]
-    Plugin(PluginCommand),
-}
-
-#[derive(Subcommand)]
-enum PluginCommand {
-    /// Append a manifest to a finished component, in whatever language it was written.
-    Pack {
-        /// The component, as its compiler left it.
-        component: PathBuf,
-        /// Its `plugin.toml`.
-        #[arg(long)]
-        manifest: PathBuf,
-        /// Where the packed plugin goes.
-        #[arg(short, long)]
-        output: PathBuf,
-    },
-}
+use args::{Arguments, Format};
+use failure::{Failure, USAGE};
+use output::Output;
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+    let given: Vec<OsString> = std::env::args_os().collect();
+    let arguments = match Arguments::try_parse_from(&given) {
+        Ok(arguments) => arguments,
+        Err(error) => return answer_clap(&error, &given),
+    };
+    logging::start(&arguments.global);
+    let output = Output::new(&arguments.global);
+    match commands::dispatch(arguments, &output) {
+        Ok(code) => ExitCode::from(code),
         // A reader that went away has seen enough.
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nothing is left to be done when even stderr is gone.
-            let _ = writeln!(io::stderr(), "error: {error:#}");
-            ExitCode::from(2)
+        Err(failure) if failure.is_broken_pipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.insist(&match output.format {
+                Format::Text => failure.text(output.paint_talk),
+                Format::Json => format!("{:#}", failure.json()),
+                Format::Ndjson => failure.json().to_string(),
+            });
+            ExitCode::from(failure.exit)
         }
     }
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<io::Error>()
-        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
-fn run(command: Command) -> anyhow::Result<()> {
-    match command {
-        Command::Schema => {
-            writeln!(io::stdout(), "{:#}", sereno_core::config::schema())?;
-            Ok(())
-        }
-        Command::Plugin(PluginCommand::Pack {
-            component,
-            manifest,
-            output,
-        }) => pack(&component, &manifest, &output),
+/// Help and versions are answers; everything else is a wrong command line, told as the caller reads.
+fn answer_clap(error: &clap::Error, given: &[OsString]) -> ExitCode {
+    let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    if !is_answer && wants_json(given) {
+        let text = error.render().to_string();
+        let mut lines = text.trim().lines();
+        let message = lines
+            .next()
+            .unwrap_or_default()
+            .trim_start_matches("error: ")
+            .to_owned();
+        let failure = Failure::usage(message).hint("`sereno --help` lists the commands");
+        let _ = writeln!(std::io::stderr(), "{}", failure.json());
+        return ExitCode::from(USAGE);
+    }
+    // Nobody is left to tell when this fails.
+    let _ = error.print();
+    if is_answer {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(USAGE)
     }
 }
 
-/// Checks the manifest before anything is written, all of its mistakes at once.
-fn pack(component: &Path, manifest: &Path, output: &Path) -> anyhow::Result<()> {
-    let read = |path: &Path| format!("could not read {}", path.display());
-    let text = fs::read_to_string(manifest).with_context(|| read(manifest))?;
-    if let Err(mistakes) = Manifest::parse(&text) {
-        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
-        bail!(
-            "{} is not a manifest:\n  {}",
-            manifest.display(),
-            mistakes.join("\n  ")
-        );
-    }
-    let bytes = fs::read(component).with_context(|| read(component))?;
-    let packed = sereno_pack::append(&bytes, &text)
-        .with_context(|| format!("could not pack {}", component.display()))?;
-    fs::write(output, packed).with_context(|| format!("could not write {}", output.display()))
+/// Whether a command line that could not be parsed asked for JSON.
+fn wants_json(given: &[OsString]) -> bool {
+    let words: Vec<&str> = given.iter().filter_map(|word| word.to_str()).collect();
+    words
+        .iter()
+        .any(|word| matches!(*word, "--json" | "--format=json" | "--format=ndjson"))
+        || words
+            .windows(2)
+            .any(|pair| pair[0] == "--format" && matches!(pair[1], "json" | "ndjson"))
 }

@@ -1,0 +1,21 @@
+//! `apply`: what a plan showed, once.
+
+use sereno_core::dispatch;
+use sereno_core::guard::Allowances;
+
+use super::run::{answer, stoppable};
+use super::source;
+use crate::args::{Apply, Global};
+use crate::compose::{self, Watching};
+use crate::failure::Failure;
+use crate::output::Output;
+
+pub(super) async fn apply(global: &Global, args: Apply, output: &Output) -> Result<u8, Failure> {
+    let config = source(global)?.parse(output)?;
+    let watching = Watching::new(output);
+    let services = compose::services(config, &watching).await?;
+    let allow = Allowances(args.allow.into_iter().collect());
+    let report = stoppable(output, |stop| dispatch::apply(&services, &args.run, allow, stop)).await?;
+    watching.clear();
+    answer(&report, None, args.fail_on, output)
+}

@@ -1,0 +1,122 @@
+//! `run` and `plan`: a job, now.
+
+use std::future::Future;
+
+use anyhow::Context as _;
+use chrono::SubsecRound as _;
+use sereno_core::dispatch::{self, DispatchError, Services, Stop};
+use sereno_core::name::{JobName, RunId};
+use sereno_core::report::Report;
+use sereno_core::run::{Mode, RunRequest};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::source;
+use crate::args::{FailOn, Global, Plan, Run, RunHow};
+use crate::compose::{self, Watching};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::render;
+
+/// What a process that a signal ended answers to its shell.
+const EXIT_CANCELLED: u8 = 130;
+
+pub(crate) async fn run(global: &Global, args: Run, output: &Output) -> Result<u8, Failure> {
+    let mode = if args.plan { Mode::Plan } else { Mode::Apply };
+    submit(global, args.job, mode, args.how, args.once, output).await
+}
+
+pub(crate) async fn plan(global: &Global, args: Plan, output: &Output) -> Result<u8, Failure> {
+    submit(global, args.job, Mode::Plan, args.how, false, output).await
+}
+
+async fn submit(
+    global: &Global,
+    job: JobName,
+    mode: Mode,
+    how: RunHow,
+    once: bool,
+    output: &Output,
+) -> Result<u8, Failure> {
+    let config = source(global)?.parse(output)?;
+    let watching = Watching::new(output);
+    let services = compose::services(config, &watching).await?;
+    let (request, key) = request(&services, job, mode, &how, once);
+    let report = stoppable(output, |stop| dispatch::submit(&services, request, stop)).await?;
+    watching.clear();
+    answer(&report, Some(&key), how.fail_on, output)
+}
+
+/// The request, and its key, which the command that goes on with it has to name.
+fn request(services: &Services, job: JobName, mode: Mode, how: &RunHow, once: bool) -> (RunRequest, String) {
+    let key = how
+        .key
+        .clone()
+        .unwrap_or_else(|| RunId::from_entropy(services.entropy.next()).to_string());
+    let request = RunRequest {
+        params: how.params.iter().cloned().collect(),
+        mode,
+        // A whole second behind us is as good as now, and reads better wherever a cutoff is told.
+        scheduled_at: Some(how.at.unwrap_or_else(|| services.clock.now().trunc_subsecs(0))),
+        key: Some(key.clone()),
+        once,
+        ..RunRequest::manual(job)
+    };
+    (request, key)
+}
+
+/// Writes the report and answers its exit code.
+pub(super) fn answer(
+    report: &Report,
+    key: Option<&str>,
+    fail_on: FailOn,
+    output: &Output,
+) -> Result<u8, Failure> {
+    if output.is_text() {
+        output.data(&render::report::report(report, key, output.verbose, output.paint))?;
+    } else {
+        let document = serde_json::to_value(report).context("could not write the report as JSON")?;
+        output.document(&document)?;
+    }
+    Ok(report.exit_code(fail_on.severity()))
+}
+
+/// Does `work` until it ends or the process is told to stop: Ctrl-C cancels, a second one stops at once, SIGTERM
+/// interrupts.
+pub(crate) async fn stoppable<W>(
+    output: &Output,
+    work: impl FnOnce(watch::Receiver<Stop>) -> W,
+) -> Result<Report, Failure>
+where
+    W: Future<Output = Result<Report, DispatchError>>,
+{
+    let mut interrupts = signal(SignalKind::interrupt()).context("could not listen for Ctrl-C")?;
+    let mut terminations = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
+    let (tell, told) = watch::channel(Stop::None);
+    let work = work(told);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done?),
+            _ = interrupts.recv() => {
+                if *tell.borrow() == Stop::Cancel {
+                    // Dropping the work stops it where it stands; the next run finds it and closes it.
+                    return Err(Failure::new(EXIT_CANCELLED, "stopped", "stopped at once; what was done stays done")
+                        .hint("the next run closes this one in the history, as lost"));
+                }
+                output.talk("cancelling: the batch at work is finished first; Ctrl-C again stops at once");
+                tell.send_replace(Stop::Cancel);
+            }
+            _ = terminations.recv() => {
+                output.talk("told to stop: the batch at work is finished first");
+                tell.send_if_modified(|stop| {
+                    let is_new = *stop == Stop::None;
+                    if is_new {
+                        *stop = Stop::Interrupt;
+                    }
+                    is_new
+                });
+            }
+        }
+    }
+}

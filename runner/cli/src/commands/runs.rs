@@ -1,0 +1,109 @@
+//! `runs list | show | logs | cancel`: what has run.
+
+use anyhow::Context as _;
+use serde_json::{Value as Json, json};
+use sereno_core::name::JobName;
+use sereno_core::ports::ledger::{Flag, RunQuery};
+
+use super::source;
+use crate::args::{Global, Runs};
+use crate::compose;
+use crate::failure::{Failure, USAGE};
+use crate::output::{DOCUMENT_SCHEMA_VERSION, Output};
+use crate::render;
+
+pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result<u8, Failure> {
+    let config = source(global)?.parse(output)?;
+    if let Runs::List { job: Some(job), .. } = &args {
+        known(&config.jobs, job, output);
+    }
+    let ledger = compose::ledger(&config).await?;
+    let now = compose::clock().now();
+    match args {
+        Runs::List { job, limit } => {
+            let rows = ledger
+                .runs(&RunQuery {
+                    job,
+                    limit,
+                    ..RunQuery::default()
+                })
+                .await?;
+            if output.is_text() {
+                output.data(&render::runs::list(&rows, now, output.paint))?;
+            } else {
+                let rows: Result<Vec<Json>, _> = rows.iter().map(serde_json::to_value).collect();
+                output.documents("runs", rows.context("could not write the runs as JSON")?)?;
+            }
+        }
+        Runs::Show { run } => {
+            let row = ledger.run(&run).await?;
+            match ledger.report(&row.id).await? {
+                Some(report) if output.is_text() => {
+                    output.data(&render::report::report(
+                        &report,
+                        None,
+                        output.verbose,
+                        output.paint,
+                    ))?;
+                }
+                Some(report) => {
+                    output.document(
+                        &serde_json::to_value(&report).context("could not write the report as JSON")?,
+                    )?;
+                }
+                None => {
+                    let effects = render::runs::effects_so_far(&ledger.events(&row.id).await?);
+                    if output.is_text() {
+                        output.data(&render::runs::at_work(&row, &effects, now, output.paint))?;
+                    } else {
+                        output.document(&json!({
+                            "schema_version": DOCUMENT_SCHEMA_VERSION,
+                            "row": row,
+                            "effects": effects,
+                        }))?;
+                    }
+                }
+            }
+        }
+        Runs::Logs { run } => {
+            let row = ledger.run(&run).await?;
+            let events = ledger.events(&row.id).await?;
+            if output.is_text() {
+                let lines = render::runs::logs(&events, output.paint);
+                if lines.is_empty() {
+                    output.talk(&format!("run {} logged nothing", row.id));
+                }
+                output.data(&lines)?;
+            } else {
+                output.documents("lines", render::runs::logs_json(&events))?;
+            }
+        }
+        Runs::Cancel { run } => {
+            let row = ledger.run(&run).await?;
+            if let Some(ended) = render::runs::ended(&row) {
+                return Err(Failure::new(USAGE, "ended", ended).hint("only a run at work can be cancelled"));
+            }
+            ledger.set_flag(row.id.as_str(), Flag::Cancel, true, now).await?;
+            if output.is_text() {
+                output.data(&format!(
+                    "run {} is asked to stop: its next call to the host answers `cancelled`\n",
+                    row.id
+                ))?;
+            } else {
+                output.document(
+                    &json!({ "schema_version": DOCUMENT_SCHEMA_VERSION, "run": row.id, "cancel": true }),
+                )?;
+            }
+        }
+    }
+    Ok(0)
+}
+
+/// Runs of a job that is no longer configured are still there; a typing mistake looks the same, so it is told.
+fn known<T>(jobs: &std::collections::BTreeMap<JobName, T>, job: &JobName, output: &Output) {
+    if !jobs.contains_key(job) {
+        output.talk(&format!(
+            "note: the configuration has no job `{job}`; its old runs are listed, if there are any"
+        ));
+    }
+}

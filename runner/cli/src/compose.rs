@@ -1,0 +1,346 @@
+//! Puts the house together: the only file that names concrete adapters and the engine.
+//!
+//! Nothing is opened here before a command needs it.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_trait::async_trait;
+use sereno_adapters::clock::{SystemClock, SystemEntropy};
+use sereno_adapters::secrets::{SecretError, Secrets};
+use sereno_adapters::{database, ledger as ledgers};
+use sereno_core::dispatch::Services;
+use sereno_core::job::{Config, SecretText};
+use sereno_core::manifest::Manifest;
+use sereno_core::name::{PluginName, TargetName};
+use sereno_core::ports::clock::Clock;
+use sereno_core::ports::database::{Database, DatabaseError, Progress};
+use sereno_core::ports::files::{Directory, FilesError};
+use sereno_core::ports::ledger::Ledger;
+use sereno_core::ports::plugins::{PluginInfo, Plugins, Targets};
+use sereno_engine::{Allocation, CompileVia, Options, Places, PluginHost};
+
+use crate::failure::{Failure, USAGE};
+use crate::output::Output;
+use crate::render::progress::{Unwatched, Watched};
+
+/// Where compiled plugins are kept, before the usual places for caches.
+const CACHE_VARIABLE: &str = "SERENO_CACHE_DIR";
+
+/// Who watches a run's progress.
+pub(crate) struct Watching(Option<Arc<Watched>>);
+
+impl Watching {
+    /// A person, where one sits at a terminal.
+    pub(crate) fn new(output: &Output) -> Self {
+        Self(output.is_watched.then(|| Arc::new(Watched::new())))
+    }
+
+    fn progress(&self) -> Arc<dyn Progress> {
+        match &self.0 {
+            Some(watched) => Arc::clone(watched) as Arc<dyn Progress>,
+            None => Arc::new(Unwatched),
+        }
+    }
+
+    /// Takes the line of progress away, before anything else is written.
+    pub(crate) fn clear(&self) {
+        if let Some(watched) = &self.0 {
+            watched.clear();
+        }
+    }
+}
+
+/// The machine's clock.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::default())
+}
+
+/// Everything that runs need.
+pub(crate) async fn services(config: Arc<Config>, watching: &Watching) -> Result<Services, Failure> {
+    let ledger = ledger(&config).await?;
+    with_ledger(config, ledger, watching.progress())
+}
+
+/// What examining jobs needs: no ledger is opened.
+pub(crate) fn offline(config: Arc<Config>) -> Result<Services, Failure> {
+    with_ledger(
+        config,
+        Arc::new(ledgers::MemoryLedger::default()),
+        Arc::new(Unwatched),
+    )
+}
+
+fn with_ledger(
+    config: Arc<Config>,
+    ledger: Arc<dyn Ledger>,
+    progress: Arc<dyn Progress>,
+) -> Result<Services, Failure> {
+    let plugins = engine(places(Some(&config)))?;
+    let targets = Opener {
+        secrets: Secrets::new(&config.folder),
+        config: Arc::clone(&config),
+    };
+    Ok(Services {
+        config,
+        ledger,
+        clock: clock(),
+        entropy: Arc::new(SystemEntropy),
+        plugins,
+        targets: Arc::new(targets),
+        host: host(),
+        progress,
+    })
+}
+
+/// The run history that the configuration names; made where it is not there yet.
+pub(crate) async fn ledger(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
+    let secrets = Secrets::new(&config.folder);
+    let url = secrets
+        .resolve(config.ledger_url.reference())
+        .map_err(|error| unresolved("ledger", "url", &error))?;
+    Ok(ledgers::open(url.expose(), &config.folder).await?)
+}
+
+fn unresolved(section: &str, key: &str, error: &SecretError) -> Failure {
+    Failure::new(USAGE, "configuration", format!("{key} of [{section}]: {error}"))
+}
+
+/// This machine's name; part of the key of work on its own directories.
+fn host() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// Opens configured targets, secrets resolved at that moment.
+struct Opener {
+    config: Arc<Config>,
+    secrets: Secrets,
+}
+
+impl Opener {
+    fn url(&self, text: &SecretText) -> Result<String, DatabaseError> {
+        let url = self
+            .secrets
+            .resolve(text.reference())
+            .map_err(|error| DatabaseError::Invalid(format!("its URL: {error}")))?;
+        Ok(anchored(url.expose(), &self.config.folder))
+    }
+}
+
+/// A SQLite URL whose relative path starts from `folder`.
+fn anchored(url: &str, folder: &Path) -> String {
+    let Some(rest) = url.strip_prefix("sqlite:") else {
+        return url.to_owned();
+    };
+    let path = rest.strip_prefix("//").unwrap_or(rest);
+    if path.starts_with('/') || path.starts_with(':') || path.starts_with("file:") {
+        return url.to_owned();
+    }
+    format!("sqlite://{}/{path}", folder.display())
+}
+
+#[async_trait]
+impl Targets for Opener {
+    async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, DatabaseError> {
+        let Some(target) = self.config.databases.get(name) else {
+            return Err(DatabaseError::NotFound {
+                what: format!("database.{name}"),
+            });
+        };
+        let upkeep_url = match &target.upkeep_url {
+            Some(text) => Some(self.url(text)?).filter(|url| !url.is_empty()),
+            None => None,
+        };
+        database::open(&database::Options {
+            url: self.url(&target.url)?,
+            upkeep_url,
+            timezone: target.timezone.clone(),
+            time_format: target.time_format,
+        })
+    }
+
+    async fn directory(&self, name: &TargetName) -> Result<Arc<dyn Directory>, FilesError> {
+        match self.config.directories.get(name) {
+            Some(target) => Err(FilesError::Unfit {
+                path: target.path.display().to_string(),
+                reason: "this build has no adapter for directories yet".to_owned(),
+            }),
+            None => Err(FilesError::NotFound {
+                path: format!("directory.{name}"),
+            }),
+        }
+    }
+}
+
+/// Where plugins are: what the configuration says, beside it, beside the program, or one folder above the program.
+fn places(config: Option<&Config>) -> Places {
+    let beside_configuration = match config {
+        Some(config) => Some(config.folder.clone()),
+        None => std::env::current_dir().ok(),
+    };
+    let program = std::env::current_exe().ok();
+    let beside_program = program.as_deref().and_then(Path::parent);
+    let above_program = beside_program.and_then(Path::parent);
+    let folders = [beside_configuration.as_deref(), beside_program, above_program];
+    Places {
+        paths: config.map(|config| config.plugins.clone()).unwrap_or_default(),
+        folders: folders
+            .into_iter()
+            .flatten()
+            .map(|folder| folder.join("plugins"))
+            .collect(),
+    }
+}
+
+fn engine(places: Places) -> Result<Arc<dyn Plugins>, Failure> {
+    Ok(Arc::new(PluginHost::new(Options {
+        places,
+        cache: cache_folder()?,
+        compile: compile_via()?,
+        allocation: Allocation::OnDemand,
+        pins: BTreeMap::new(),
+    })))
+}
+
+/// This very program compiles, as a child with little memory and time.
+#[cfg(feature = "compiler")]
+fn compile_via() -> Result<CompileVia, Failure> {
+    let program = std::env::current_exe().context("could not find this program's own file")?;
+    Ok(CompileVia::Child {
+        program,
+        args: vec![OsString::from("plugin"), OsString::from("compile")],
+    })
+}
+
+#[cfg(not(feature = "compiler"))]
+fn compile_via() -> Result<CompileVia, Failure> {
+    Ok(CompileVia::Nobody)
+}
+
+fn cache_folder() -> Result<PathBuf, Failure> {
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    if let Some(folder) = folder(CACHE_VARIABLE) {
+        return Ok(folder);
+    }
+    folder("XDG_CACHE_HOME")
+        .or_else(|| folder("HOME").map(|home| home.join(".cache")))
+        .map(|caches| caches.join("sereno"))
+        .ok_or_else(|| {
+            Failure::usage("there is no folder for compiled plugins: neither XDG_CACHE_HOME nor HOME is set")
+                .hint(format!("set {CACHE_VARIABLE} to a folder of this user's own"))
+        })
+}
+
+/// What a plugin, by the name that a job would use, says of itself.
+pub(crate) async fn inspect(config: Option<&Config>, name: &str) -> Result<PluginInfo, Failure> {
+    let name = plugin_name(name)?;
+    Ok(engine(places(config))?.inspect(&name).await?)
+}
+
+/// What the plugin in a file says of itself.
+pub(crate) async fn inspect_file(file: &Path) -> Result<PluginInfo, Failure> {
+    let (name, places) = place_of(file)?;
+    Ok(engine(places)?.inspect(&name).await?)
+}
+
+fn plugin_name(text: &str) -> Result<PluginName, Failure> {
+    text.parse().map_err(|error: sereno_core::name::NameError| {
+        Failure::usage(error.to_string()).hint("give a file's path, or a plugin's name as a job would use it")
+    })
+}
+
+/// The name that the file's own manifest has, and where it is found under that name.
+fn place_of(file: &Path) -> Result<(PluginName, Places), Failure> {
+    let usage = |error: anyhow::Error| Failure {
+        exit: USAGE,
+        code: "plugin",
+        ..Failure::from(error)
+    };
+    let bytes = fs::read(file)
+        .with_context(|| format!("could not read {}", file.display()))
+        .map_err(usage)?;
+    let text = sereno_pack::read(&bytes)
+        .with_context(|| format!("{} is no plugin", file.display()))
+        .map_err(usage)?
+        .ok_or_else(|| {
+            Failure::new(USAGE, "plugin", format!("{} has no manifest", file.display()))
+                .hint("`sereno plugin pack` appends one")
+        })?;
+    let manifest = Manifest::parse(text).map_err(|mistakes| {
+        let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+        Failure {
+            causes: mistakes,
+            ..Failure::new(
+                USAGE,
+                "plugin",
+                format!("the manifest in {} cannot be read", file.display()),
+            )
+        }
+    })?;
+    let paths = BTreeMap::from([(manifest.name.clone(), file.to_owned())]);
+    Ok((
+        manifest.name,
+        Places {
+            paths,
+            folders: Vec::new(),
+        },
+    ))
+}
+
+/// Compiles a plugin into the cache, so that its first run starts at once.
+pub(crate) async fn prepare(config: Option<&Config>, plugin: &str) -> Result<PluginInfo, Failure> {
+    let (name, places) = if crate::commands::is_plugin_file(plugin) {
+        place_of(Path::new(plugin))?
+    } else {
+        (plugin_name(plugin)?, places(config))
+    };
+    let engine = engine(places)?;
+    engine.prepare(&name).await?;
+    Ok(engine.inspect(&name).await?)
+}
+
+/// Compiles a component into a file: what the cache's child process does.
+#[cfg(feature = "compiler")]
+pub(crate) fn compile_file(input: &Path, output: &Path) -> Result<(), Failure> {
+    Ok(sereno_engine::compile_file(input, output)
+        .with_context(|| format!("could not compile {}", input.display()))?)
+}
+
+#[cfg(not(feature = "compiler"))]
+pub(crate) fn compile_file(_input: &Path, _output: &Path) -> Result<(), Failure> {
+    Err(Failure::usage("this build of sereno does not compile").hint("use the default build"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relative_databases_start_from_the_configuration() {
+        let folder = Path::new("/srv/app");
+        for (url, anchored_url) in [
+            ("sqlite://app.db", "sqlite:///srv/app/app.db"),
+            (
+                "sqlite:data/app.db?mode=ro",
+                "sqlite:///srv/app/data/app.db?mode=ro",
+            ),
+            ("sqlite:///var/app.db", "sqlite:///var/app.db"),
+            ("sqlite::memory:", "sqlite::memory:"),
+            ("postgres://h/app", "postgres://h/app"),
+        ] {
+            assert_eq!(anchored(url, folder), anchored_url);
+        }
+    }
+}

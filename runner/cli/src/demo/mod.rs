@@ -1,0 +1,625 @@
+//! `demo`: a guided tour on data made for it, through the same dispatch as every run, checked one file and row at a time.
+//!
+//! It touches nothing outside the folder it makes, and refuses a folder that it did not make.
+
+mod postgres;
+mod sqlite;
+mod world;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File as StdFile};
+use std::path::{Path, PathBuf};
+use std::time::Instant as Stopwatch;
+
+use anyhow::Context as _;
+use chrono::{SubsecRound as _, TimeDelta};
+use serde_json::json;
+use sereno_core::dispatch::{self, Services};
+use sereno_core::guard::Allowances;
+use sereno_core::ports::ledger::RunQuery;
+use sereno_core::report::{Effect, Report};
+use sereno_core::run::{Mode, Outcome, RunRequest, RunState};
+use sereno_core::units::{show_count, show_duration};
+use sereno_core::value::{Instant, rfc3339};
+
+use crate::args::Demo;
+use crate::commands::run::stoppable;
+use crate::compose::{self, Watching};
+use crate::config_source::{FILE_NAME, Source};
+use crate::failure::{Failure, USAGE};
+use crate::output::{DOCUMENT_SCHEMA_VERSION, Output};
+use crate::render::report::{report as report_text, shell_quoted};
+use crate::render::table::table;
+use postgres::Server;
+use world::{JOBS, Table, World};
+
+/// Says that a folder is the demo's own and may be made anew.
+const MARKER: &str = ".made-by-sereno-demo";
+
+/// The demo's configuration; `{url}` is where its database is.
+const CONFIGURATION: &str = include_str!("sereno.toml");
+
+pub(crate) async fn demo(args: &Demo, output: &Output) -> Result<u8, Failure> {
+    let stopwatch = Stopwatch::now();
+    // Whole minutes read better; a time that lies behind us is as good as now.
+    let now = compose::clock().now();
+    let at = now.trunc_subsecs(0) - TimeDelta::seconds(now.timestamp() % 60);
+    let world = World::new(at);
+    let folder = fresh_folder(&args.dir)?;
+    let server = if args.postgres {
+        say(output, "starting a throw-away PostgreSQL server");
+        Some(Server::start(now.timestamp_micros().unsigned_abs())?)
+    } else {
+        None
+    };
+    let data = match &server {
+        Some(server) => Data::Postgres(server.url()),
+        None => Data::Sqlite(folder.join("app.db")),
+    };
+    make(&folder, &world, &data).await?;
+    let source = Source::find(Some(&folder.join(FILE_NAME)))?;
+    let watching = Watching::new(output);
+    let services = compose::services(source.parse(output)?, &watching).await?;
+    let tour = Tour {
+        services,
+        watching,
+        world,
+        data,
+        folder,
+        output,
+        at,
+    };
+    let summary = tour.go().await?;
+    tour.farewell(&summary, server.filter(|_| args.keep), stopwatch)?;
+    Ok(u8::from(!summary.mistakes.is_empty()))
+}
+
+/// Where the rows are.
+enum Data {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl Data {
+    async fn ids(&self, table: Table) -> anyhow::Result<BTreeSet<i64>> {
+        match self {
+            Self::Sqlite(file) => sqlite::ids(file, table).await,
+            Self::Postgres(url) => postgres::ids(url, table).await,
+        }
+    }
+}
+
+struct Tour<'a> {
+    services: Services,
+    watching: Watching,
+    world: World,
+    data: Data,
+    folder: PathBuf,
+    output: &'a Output,
+    at: Instant,
+}
+
+/// What the tour came to.
+struct Summary {
+    /// Runs that were submitted.
+    runs: usize,
+    /// Files and rows that are gone.
+    gone: u64,
+    /// What is not as it must be.
+    mistakes: Vec<String>,
+}
+
+/// What there is at one moment.
+struct Census {
+    files: BTreeSet<String>,
+    rows: Vec<(Table, BTreeSet<i64>)>,
+}
+
+impl Tour<'_> {
+    async fn go(&self) -> Result<Summary, Failure> {
+        self.say(&format!(
+            "{} holds a configuration, old and new files, and a database; all cutoffs are reckoned from {}\n",
+            self.folder.display(),
+            rfc3339(self.at)
+        ));
+        let before = self.census().await?;
+        self.show("before", &before, None);
+        let mut runs = 0;
+        let mut mistakes = Vec::new();
+        for (job, what) in JOBS {
+            self.say(&format!("\n{}", self.output.paint.strong(format!("# {what}"))));
+            let plan = self.submit(job, Mode::Plan).await?;
+            runs += 1;
+            if plan.effects().all(|effect| effect.planned == 0) {
+                // Nothing to apply: a job that only reads is run for what it measures.
+                continue;
+            }
+            self.command(&format!("apply {}", plan.run));
+            let report = stoppable(self.output, |stop| {
+                dispatch::apply(&self.services, plan.run.as_str(), Allowances::default(), stop)
+            })
+            .await?;
+            self.tell(&report)?;
+            runs += 1;
+            if planned(&plan) != done(&report) {
+                mistakes.push(format!(
+                    "{job}: the apply did something else than the plan showed"
+                ));
+            }
+        }
+        self.say(&format!(
+            "\n{}",
+            self.output.paint.strong("# and again: nothing more goes")
+        ));
+        for (job, _) in JOBS {
+            let report = self.submit(job, Mode::Apply).await?;
+            runs += 1;
+            // Statistics may be gathered any number of times; nothing may go twice.
+            let again: u64 = report
+                .effects()
+                .filter(|effect| effect.verb.is_destructive())
+                .map(|effect| effect.done)
+                .sum();
+            if again > 0 {
+                mistakes.push(format!("{job}: the second run took {again} more"));
+            }
+        }
+        let after = self.census().await?;
+        self.say("");
+        self.show("after", &after, Some(&before));
+        mistakes.extend(self.verify(&before, &after));
+        mistakes.extend(self.verify_ledger(runs).await?);
+        let gone = before.files.difference(&after.files).count()
+            + before
+                .rows
+                .iter()
+                .zip(&after.rows)
+                .map(|((_, was), (_, is))| was.difference(is).count())
+                .sum::<usize>();
+        Ok(Summary {
+            runs,
+            gone: u64::try_from(gone).unwrap_or(u64::MAX),
+            mistakes,
+        })
+    }
+
+    async fn submit(&self, job: &str, mode: Mode) -> Result<Report, Failure> {
+        let verb = match mode {
+            Mode::Plan => "plan",
+            Mode::Apply => "run",
+        };
+        self.command(&format!("{verb} {job} --at {}", rfc3339(self.at)));
+        let name = job
+            .parse()
+            .map_err(|error: sereno_core::name::NameError| Failure::usage(error.to_string()))?;
+        let request = RunRequest {
+            mode,
+            scheduled_at: Some(self.at),
+            ..RunRequest::manual(name)
+        };
+        let report = stoppable(self.output, |stop| {
+            dispatch::submit(&self.services, request, stop)
+        })
+        .await?;
+        self.tell(&report)?;
+        Ok(report)
+    }
+
+    /// The command that does on its own what the tour does next.
+    fn command(&self, command: &str) {
+        self.say(&format!("\n$ sereno {command}"));
+    }
+
+    /// Shows a report; a run that did not succeed ends the tour.
+    fn tell(&self, report: &Report) -> Result<(), Failure> {
+        self.watching.clear();
+        self.say(report_text(report, None, self.output.verbose, self.output.paint).trim_end());
+        if report.outcome == Outcome::Succeeded {
+            return Ok(());
+        }
+        let message = format!(
+            "the demo ends here: {} ended {}",
+            report.job,
+            report.outcome.label()
+        );
+        Err(Failure::new(report.outcome.exit_code(), "demo", message))
+    }
+
+    fn say(&self, text: &str) {
+        say(self.output, text);
+    }
+
+    async fn census(&self) -> Result<Census, Failure> {
+        let mut files = BTreeSet::new();
+        for top in ["temp", "logs"] {
+            list(&self.folder, top, &mut files)?;
+        }
+        let mut rows = Vec::new();
+        for table in Table::ALL {
+            rows.push((table, self.data.ids(table).await?));
+        }
+        Ok(Census { files, rows })
+    }
+
+    fn show(&self, title: &str, census: &Census, before: Option<&Census>) {
+        let line = |what: &str, count: usize, was: Option<usize>| {
+            let number = |count: usize| show_count(u64::try_from(count).unwrap_or(u64::MAX));
+            let gone = was.map(|was| was - count).filter(|gone| *gone > 0);
+            [
+                what.to_owned(),
+                number(count),
+                gone.map(|gone| format!("{} gone", number(gone)))
+                    .unwrap_or_default(),
+            ]
+        };
+        let below = |census: &Census, top: &str| {
+            census
+                .files
+                .iter()
+                .filter(|path| path.starts_with(top) && !path.ends_with('/'))
+                .count()
+        };
+        let mut rows = Vec::new();
+        for (top, what) in [("temp/", "files in temp"), ("logs/", "files in logs")] {
+            rows.push(line(
+                what,
+                below(census, top),
+                before.map(|before| below(before, top)),
+            ));
+        }
+        for (place, (table, ids)) in census.rows.iter().enumerate() {
+            let was = before.map(|before| before.rows[place].1.len());
+            rows.push(line(&format!("rows of {}", table.name()), ids.len(), was));
+        }
+        self.say(table(["", title, ""], &rows, self.output.paint).trim_end());
+    }
+
+    /// Holds every file, directory and row against what must be there: all that should go are gone, all others stay.
+    fn verify(&self, before: &Census, after: &Census) -> Vec<String> {
+        let mut expected = BTreeSet::new();
+        for file in self.world.files().into_iter().filter(|file| !file.must_go) {
+            for (place, _) in file.path.match_indices('/') {
+                expected.insert(file.path[..=place].to_owned());
+            }
+            expected.insert(file.path);
+        }
+        // The directories themselves are targets, not litter.
+        expected.extend(["temp/".to_owned(), "logs/".to_owned()]);
+        let mut mistakes = Vec::new();
+        mistakes.extend(difference("files and directories", &expected, &after.files));
+        for ((table, was), (_, is)) in before.rows.iter().zip(&after.rows) {
+            let all: BTreeSet<i64> = World::ids(*table).collect();
+            mistakes.extend(difference(
+                &format!("rows of {} at first", table.name()),
+                &all,
+                was,
+            ));
+            mistakes.extend(difference(
+                &format!("rows of {}", table.name()),
+                &World::must_stay(*table),
+                is,
+            ));
+        }
+        mistakes
+    }
+
+    /// Every run is in the ledger, and ended.
+    async fn verify_ledger(&self, runs: usize) -> Result<Vec<String>, Failure> {
+        let rows = self
+            .services
+            .ledger
+            .runs(&RunQuery {
+                limit: u32::MAX,
+                ..RunQuery::default()
+            })
+            .await?;
+        let ended = rows
+            .iter()
+            .filter(|row| row.state == RunState::Ended && row.outcome.as_deref() == Some("succeeded"))
+            .count();
+        Ok((rows.len() != runs || ended != runs)
+            .then(|| {
+                format!(
+                    "the ledger holds {} runs, {ended} of them succeeded; {runs} were made",
+                    rows.len()
+                )
+            })
+            .into_iter()
+            .collect())
+    }
+
+    fn farewell(&self, summary: &Summary, kept: Option<Server>, stopwatch: Stopwatch) -> Result<(), Failure> {
+        let took = show_duration(stopwatch.elapsed());
+        let stop = match kept {
+            Some(server) => server.keep()?,
+            None => Vec::new(),
+        };
+        if !self.output.is_text() {
+            self.output.document(&json!({
+                "schema_version": DOCUMENT_SCHEMA_VERSION,
+                "folder": self.folder.display().to_string(),
+                "at": self.at,
+                "runs": summary.runs,
+                "gone": summary.gone,
+                "mistakes": summary.mistakes,
+            }))?;
+            return Ok(());
+        }
+        let paint = self.output.paint;
+        if summary.mistakes.is_empty() {
+            self.say(&format!(
+                "\n{} {} files, directories and rows are gone, each of which had to go, and every other one is there; \
+                 {} runs, {took}",
+                paint.good("verified:"),
+                show_count(summary.gone),
+                summary.runs
+            ));
+        } else {
+            self.say(&format!("\n{}", paint.error("this is not as it must be:")));
+            for mistake in &summary.mistakes {
+                self.say(&format!("  {mistake}"));
+            }
+        }
+        self.next(&stop);
+        Ok(())
+    }
+
+    fn next(&self, stop: &[String]) {
+        let program = std::env::current_exe().ok();
+        let program = program
+            .as_deref()
+            .map_or("sereno".into(), |path| path.display().to_string());
+        let folder = self.folder.display().to_string();
+        let mut lines = vec![
+            format!("cd {}", shell_quoted(&folder)),
+            format!("alias sereno={}", shell_quoted(&program)),
+            "sereno runs list                      # everything that was just done".to_owned(),
+            "sereno jobs explain expired-sessions  # what a job may do, and what bounds it".to_owned(),
+        ];
+        if matches!(self.data, Data::Sqlite(_)) || !stop.is_empty() {
+            lines.push(
+                "sereno plan expired-sessions --param keep='2 days'   # a guard that says no".to_owned(),
+            );
+        }
+        lines.extend(
+            stop.iter()
+                .map(|command| format!("{command}   # ends the server that --keep left")),
+        );
+        self.say(&format!("\n{}", self.output.paint.hint("try:")));
+        for line in lines {
+            self.say(&format!("  {line}"));
+        }
+    }
+}
+
+/// The tour is the demo's data where people read it, and talk where a program does.
+fn say(output: &Output, text: &str) {
+    if output.is_text() {
+        // A reader that went away stops the tour at its next write of a document, or never; the work is the same.
+        let _ = output.data(&format!("{text}\n"));
+    } else {
+        output.talk(text);
+    }
+}
+
+/// What a plan said it would do: verb, place, words and count.
+fn planned(report: &Report) -> Vec<(String, u64)> {
+    effects(report, |effect| effect.planned)
+}
+
+/// What an apply did, in the same terms.
+fn done(report: &Report) -> Vec<(String, u64)> {
+    effects(report, |effect| effect.done)
+}
+
+fn effects(report: &Report, count: impl Fn(&Effect) -> u64) -> Vec<(String, u64)> {
+    let mut effects: Vec<(String, u64)> = report
+        .effects()
+        .map(|effect| {
+            (
+                format!("{} {} {} {}", effect.verb, effect.on, effect.unit, effect.what),
+                count(effect),
+            )
+        })
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    effects.sort();
+    effects
+}
+
+/// What is missing and what should not be there, by name, a few of each.
+fn difference<T: Ord + std::fmt::Debug>(
+    what: &str,
+    expected: &BTreeSet<T>,
+    found: &BTreeSet<T>,
+) -> Option<String> {
+    const NAMED: usize = 3;
+    let missing: Vec<&T> = expected.difference(found).collect();
+    let left: Vec<&T> = found.difference(expected).collect();
+    (!missing.is_empty() || !left.is_empty()).then(|| {
+        format!(
+            "{what}: {} that had to stay are gone {:?}, {} that had to go are there {:?}",
+            missing.len(),
+            &missing[..missing.len().min(NAMED)],
+            left.len(),
+            &left[..left.len().min(NAMED)]
+        )
+    })
+}
+
+/// Makes the folder anew, if it is ours or nobody's.
+fn fresh_folder(folder: &Path) -> Result<PathBuf, Failure> {
+    let refuse = |why: &str| {
+        Failure::new(USAGE, "foreign-folder", format!("{} {why}", folder.display()))
+            .hint("give the demo a folder of its own: sereno demo --dir NEW")
+    };
+    match fs::symlink_metadata(folder) {
+        Ok(found) if !found.is_dir() => return Err(refuse("is not a folder")),
+        Ok(_) if folder.join(MARKER).is_file() => {
+            fs::remove_dir_all(folder)
+                .with_context(|| format!("could not remove the old {}", folder.display()))?;
+        }
+        Ok(_) => {
+            let mut inside =
+                fs::read_dir(folder).with_context(|| format!("could not read {}", folder.display()))?;
+            if inside.next().is_some() {
+                return Err(refuse("was not made by the demo, and is not touched"));
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(anyhow::Error::new(error)
+                .context(format!("could not look at {}", folder.display()))
+                .into());
+        }
+    }
+    let made = |what: &str| format!("could not {what} {}", folder.display());
+    fs::create_dir_all(folder).with_context(|| made("make"))?;
+    fs::write(
+        folder.join(MARKER),
+        "This folder is made anew by every `sereno demo`; keep nothing in it.\n",
+    )
+    .with_context(|| made("mark"))?;
+    Ok(folder.canonicalize().with_context(|| made("find"))?)
+}
+
+/// Writes the configuration, the files and the database.
+async fn make(folder: &Path, world: &World, data: &Data) -> anyhow::Result<()> {
+    let url = match data {
+        Data::Sqlite(_) => "sqlite://app.db",
+        Data::Postgres(url) => url,
+    };
+    fs::write(folder.join(FILE_NAME), CONFIGURATION.replace("{url}", url))
+        .context("could not write the configuration")?;
+    make_files(folder, &world.files())?;
+    match data {
+        Data::Sqlite(file) => sqlite::build(file, world).await,
+        Data::Postgres(url) => postgres::build(url, world).await,
+    }
+}
+
+fn make_files(folder: &Path, files: &[world::File]) -> anyhow::Result<()> {
+    for file in files {
+        let path = folder.join(&file.path);
+        let failed = || format!("could not make {}", path.display());
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).with_context(failed)?;
+        }
+        fs::write(&path, vec![b'.'; file.bytes]).with_context(failed)?;
+        let made = StdFile::options().append(true).open(&path).with_context(failed)?;
+        made.set_modified(file.written.into()).with_context(failed)?;
+    }
+    Ok(())
+}
+
+/// Every file and directory below `top`, directories with a slash at their end.
+fn list(folder: &Path, top: &str, found: &mut BTreeSet<String>) -> anyhow::Result<()> {
+    let path = folder.join(top);
+    let failed = || format!("could not list {}", path.display());
+    found.insert(format!("{top}/"));
+    for entry in fs::read_dir(&path).with_context(failed)? {
+        let entry = entry.with_context(failed)?;
+        let name = format!("{top}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type().with_context(failed)?.is_dir() {
+            list(folder, &name, found)?;
+        } else {
+            found.insert(name);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_is_in_order_and_has_the_jobs_of_the_tour() {
+        for url in [
+            "sqlite://app.db",
+            "postgres://postgres@localhost:5432/postgres?host=/tmp/x",
+        ] {
+            let text = CONFIGURATION.replace("{url}", url);
+            let config = sereno_core::config::parse(&text, Path::new("/srv/demo"))
+                .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+            let configured: BTreeSet<&str> = config
+                .jobs
+                .keys()
+                .map(sereno_core::name::JobName::as_str)
+                .collect();
+            let toured: BTreeSet<&str> = JOBS.iter().map(|(job, _)| *job).collect();
+            assert_eq!(configured, toured);
+        }
+    }
+
+    #[test]
+    fn only_an_empty_folder_or_the_demos_own_is_used() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("demo");
+        fresh_folder(&folder).expect("there was none");
+        fs::write(folder.join("old.db"), "rows").expect("a file");
+        fresh_folder(&folder).expect("it is the demo's own");
+        assert!(!folder.join("old.db").exists(), "it is made anew");
+
+        let foreign = parent.path().join("foreign");
+        fs::create_dir(&foreign).expect("a folder");
+        fresh_folder(&foreign).expect("it is empty");
+        fs::remove_file(foreign.join(MARKER)).expect("the mark");
+        fs::write(foreign.join("invoices.db"), "rows").expect("a file");
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink(&folder, &link).expect("a link");
+        for refused in [foreign.as_path(), link.as_path(), &foreign.join("invoices.db")] {
+            let failure = fresh_folder(refused).expect_err("refused");
+            assert_eq!(
+                (failure.exit, failure.code),
+                (USAGE, "foreign-folder"),
+                "{}",
+                refused.display()
+            );
+        }
+        assert_eq!(
+            fs::read_to_string(foreign.join("invoices.db")).expect("still there"),
+            "rows"
+        );
+        assert!(
+            folder.join(MARKER).exists(),
+            "what the link leads to is untouched"
+        );
+    }
+
+    #[test]
+    fn files_are_made_with_their_times_and_listed_with_their_directories() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at: Instant = "2026-11-24T02:30:00Z".parse().expect("a time");
+        let files = World::new(at).files();
+        make_files(folder.path(), &files).expect("they are made");
+        for file in &files {
+            let found = fs::metadata(folder.path().join(&file.path)).expect("it is there");
+            assert_eq!(
+                Instant::from(found.modified().expect("a time")),
+                file.written,
+                "{}",
+                file.path
+            );
+        }
+        let mut found = BTreeSet::new();
+        for top in ["temp", "logs"] {
+            list(folder.path(), top, &mut found).expect("they are listed");
+        }
+        assert_eq!(
+            found.iter().filter(|path| !path.ends_with('/')).count(),
+            files.len()
+        );
+        assert!(found.contains("temp/import-of-last-week/"));
+    }
+
+    #[test]
+    fn a_difference_names_what_is_missing_and_what_is_left() {
+        let set = |ids: &[i64]| ids.iter().copied().collect::<BTreeSet<i64>>();
+        assert_eq!(difference("rows", &set(&[1, 2]), &set(&[1, 2])), None);
+        assert_eq!(
+            difference("rows", &set(&[1, 2]), &set(&[2, 3])).as_deref(),
+            Some("rows: 1 that had to stay are gone [1], 1 that had to go are there [3]")
+        );
+    }
+}

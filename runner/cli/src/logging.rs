@@ -1,0 +1,43 @@
+//! Log lines on standard error: warnings, and more with `-v`.
+//!
+//! What plugins log is in the ledger (`sereno runs logs`), not here.
+
+use std::io;
+
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::args::{Global, LogFormat};
+
+/// Libraries say little unless everything is asked for.
+const EVERYTHING: u8 = 3;
+
+/// Starts writing log lines. Levels are compared, no pattern is compiled: this is on the path of every start.
+pub(crate) fn start(global: &Global) {
+    let level = match (global.quiet, global.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => LevelFilter::WARN,
+        (false, 1) => LevelFilter::INFO,
+        (false, 2) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    };
+    let others = if global.verbose >= EVERYTHING {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::ERROR
+    };
+    let filter = Targets::new().with_target("sereno", level).with_default(others);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_target(global.verbose > 1);
+    let layer = match global.log_format {
+        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Text => layer.with_ansi(false).without_time().boxed(),
+    };
+    // Only a second start fails, and there is none.
+    let _ = tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init();
+}

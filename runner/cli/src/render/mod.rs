@@ -1,0 +1,13 @@
+//! Turns what happened into text: for a tired operator, the same words in plan and apply, meaningful without colour.
+//!
+//! Nothing here decides, counts or writes anywhere.
+
+pub(crate) mod diagnostics;
+pub(crate) mod jobs;
+pub(crate) mod paint;
+pub(crate) mod plugin;
+pub(crate) mod progress;
+pub(crate) mod report;
+pub(crate) mod runs;
+pub(crate) mod table;
+pub(crate) mod words;

@@ -1,0 +1,497 @@
+//! A report for people: what ran, what it touched, how much, how long, and what to do next.
+
+use std::collections::BTreeMap;
+
+use sereno_core::dispatch::PLAN_VALID;
+use sereno_core::guard::Guards;
+use sereno_core::report::{Finding, Report};
+use sereno_core::run::{Mode, Outcome, Reason, Refusal};
+use sereno_core::units::{show_bytes, show_count, show_counted, show_duration};
+use sereno_core::value::{rfc3339, show_instant};
+
+use super::paint::Paint;
+use super::table::table;
+use super::words;
+
+/// The whole report. `key` is the operator's own key, for the command that goes on.
+pub(crate) fn report(report: &Report, key: Option<&str>, verbose: u8, paint: Paint) -> String {
+    let mut text = heading(report, paint);
+    for effect in report.effects() {
+        text.push_str(&format!("  {}\n", words::effect(effect, report.mode, paint)));
+    }
+    text.push_str(&findings(report, paint));
+    text.push_str(&measurements(report, paint));
+    for note in &report.notes {
+        text.push_str(&format!("  note: {note}\n"));
+    }
+    text.push_str(&ending(report, paint));
+    if verbose > 0 {
+        text.push_str(&format!("{}\n", paint.faint(used(report))));
+    }
+    for line in next(report, key) {
+        let (why, command) = line.split_once(": ").unwrap_or(("next", &line));
+        text.push_str(&format!("{} {command}\n", paint.hint(format!("{why}:"))));
+    }
+    text
+}
+
+fn heading(report: &Report, paint: Paint) -> String {
+    let how = match (&report.mode, &report.reason) {
+        (Mode::Plan, _) => "plan of ".to_owned(),
+        (Mode::Apply, Reason::Apply(plan)) => format!("apply of plan {plan}, "),
+        (Mode::Apply, _) => String::new(),
+    };
+    let attempt = if report.attempt > 1 {
+        format!(", attempt {}", report.attempt)
+    } else {
+        String::new()
+    };
+    format!(
+        "{how}{} {}\n",
+        paint.strong(&report.job),
+        paint.faint(format!(
+            "run {} scheduled at {}{attempt}",
+            report.run,
+            show_instant(report.scheduled_at)
+        ))
+    )
+}
+
+/// The worst first.
+fn findings(report: &Report, paint: Paint) -> String {
+    let mut findings: Vec<&Finding> = report.findings().collect();
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let mut text = String::new();
+    for finding in findings {
+        text.push_str(&format!(
+            "  {} {}: {} {}\n",
+            words::severity(finding.severity, paint),
+            words::place(&finding.target),
+            finding.text,
+            paint.faint(format!("[{}]", finding.code))
+        ));
+        if let Some(next) = &finding.next {
+            text.push_str(&format!("           {} {next}\n", paint.hint("next:")));
+        }
+    }
+    text
+}
+
+fn measurements(report: &Report, paint: Paint) -> String {
+    if report.measurements.is_empty() {
+        return String::new();
+    }
+    let rows: Vec<[String; 4]> = report
+        .measurements
+        .iter()
+        .map(|measurement| {
+            [
+                words::place(&measurement.target),
+                measurement.name.clone(),
+                words::measured(measurement),
+                measurement.note.clone().unwrap_or_default(),
+            ]
+        })
+        .collect();
+    let text = table(["where", "what", "how much", ""], &rows, paint);
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn ending(report: &Report, paint: Paint) -> String {
+    let label = report.outcome.label();
+    let label = match &report.outcome {
+        Outcome::Succeeded => paint.good(label),
+        Outcome::Continued | Outcome::Partial(_) | Outcome::Skipped(..) => paint.warn(label),
+        _ => paint.error(label),
+    };
+    let took = (report.ended_at - report.started_at).to_std().unwrap_or_default();
+    let mut text = if report.duplicate {
+        format!(
+            "{label} before, at {}: this is that run's report, and nothing was done now\n",
+            show_instant(report.ended_at)
+        )
+    } else {
+        format!("{label} in {}; {}\n", show_duration(took), sum(report))
+    };
+    if let Some(message) = report.outcome.message().filter(|message| !message.is_empty()) {
+        let message: String = message.lines().map(|line| format!("  {line}\n")).collect();
+        text.push_str(&message);
+    }
+    text
+}
+
+/// `deleted 3,120 rows`, `nothing was changed`.
+fn sum(report: &Report) -> String {
+    if report.mode == Mode::Plan {
+        return "nothing was changed".to_owned();
+    }
+    let mut done = BTreeMap::<&str, u64>::new();
+    for effect in report.effects().filter(|effect| effect.done > 0) {
+        *done.entry(effect.unit.as_str()).or_default() += effect.done;
+    }
+    if done.is_empty() {
+        return "nothing was changed".to_owned();
+    }
+    let parts: Vec<String> = done
+        .into_iter()
+        .map(|(unit, count)| {
+            let one = match unit {
+                "directories" => "directory",
+                "indexes" => "index",
+                unit => unit.trim_end_matches('s'),
+            };
+            show_counted(count, one, unit)
+        })
+        .collect();
+    format!("changed {}", parts.join(", "))
+}
+
+fn used(report: &Report) -> String {
+    let used = &report.limits_used;
+    let dropped = match used.log_lines_dropped {
+        0 => String::new(),
+        dropped => format!(" ({} dropped)", show_count(dropped)),
+    };
+    format!(
+        "used {} ms in the plugin, {} of memory, {} host calls, {} query rows, {} log lines{dropped}",
+        show_count(used.cpu_ms),
+        show_bytes(used.memory_bytes),
+        show_count(used.host_calls),
+        show_count(used.rows),
+        show_count(used.log_lines)
+    )
+}
+
+/// What to do now: why, a colon, the command.
+fn next(report: &Report, key: Option<&str>) -> Vec<String> {
+    let (run, job) = (&report.run, &report.job);
+    let mut lines = Vec::new();
+    match &report.outcome {
+        Outcome::Succeeded
+            if report.mode == Mode::Plan && report.effects().any(|effect| effect.planned > 0) =>
+        {
+            lines.push(format!(
+                "apply it: sereno apply {run} (valid until {})",
+                valid_until(report)
+            ));
+        }
+        Outcome::Refused(Refusal::Guard, _) => lines.extend(beyond_a_guard(report)),
+        Outcome::Refused(Refusal::PlanNeeded, _) | Outcome::Partial(_) => {
+            lines.push(format!("see it first: sereno plan {job}"));
+        }
+        Outcome::Continued => lines.push(match key {
+            Some(key) => format!(
+                "more is left: sereno run {job} --key {} --at {} --once",
+                shell_quoted(key),
+                rfc3339(report.scheduled_at)
+            ),
+            None => format!("more is left: sereno run {job}"),
+        }),
+        Outcome::Cancelled | Outcome::Interrupted => {
+            lines.push(format!("what is done stays done; the rest: sereno run {job}"));
+        }
+        Outcome::Failed(_) | Outcome::Trap(_) | Outcome::Invalid(_) | Outcome::Limit(..) => {
+            lines.push(format!("what its plugin said: sereno runs logs {run}"));
+        }
+        Outcome::Retryable(_) | Outcome::Unreachable(_) | Outcome::Lost(_) => {
+            lines.push(format!("try again: sereno run {job}"));
+        }
+        Outcome::Succeeded | Outcome::Skipped(..) | Outcome::Refused(..) | Outcome::Usage(_) => {}
+    }
+    lines
+}
+
+/// To the minute, and never later than it is.
+fn valid_until(report: &Report) -> String {
+    (report.started_at + PLAN_VALID)
+        .format("%Y-%m-%d %H:%M UTC")
+        .to_string()
+}
+
+fn beyond_a_guard(report: &Report) -> Vec<String> {
+    let exceeded: Vec<_> = report
+        .effects()
+        .filter_map(|effect| effect.guard.as_ref())
+        .filter(|guard| guard.exceeded)
+        .collect();
+    if report.mode == Mode::Apply {
+        return vec![format!("see what it would do in all: sereno plan {}", report.job)];
+    }
+    let fixed: Vec<&str> = exceeded
+        .iter()
+        .map(|guard| guard.name.as_str())
+        .filter(|name| !Guards::LIFTABLE.contains(name))
+        .collect();
+    if let Some(name) = fixed.first() {
+        return vec![format!(
+            "no apply can lift {name}: change the job's params, or `guard` under [job.{}]",
+            report.job
+        )];
+    }
+    // Of two tables beyond the same guard, the worse one says how far it must be lifted.
+    let mut allow = BTreeMap::<&str, f64>::new();
+    for guard in exceeded {
+        let value = allow.entry(guard.name.as_str()).or_default();
+        *value = value.max(guard.found.ceil());
+    }
+    if allow.is_empty() {
+        return vec![format!("its guards: sereno jobs explain {}", report.job)];
+    }
+    let flags: String = allow
+        .iter()
+        .map(|(name, value)| format!(" --allow {name}={value}"))
+        .collect();
+    vec![
+        format!(
+            "if that is what you want: sereno apply {}{flags} (valid until {})",
+            report.run,
+            valid_until(report)
+        ),
+        format!("after a change to the configuration: sereno plan {}", report.job),
+    ]
+}
+
+/// As it can be pasted into a shell.
+pub(crate) fn shell_quoted(text: &str) -> String {
+    if !text.is_empty()
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.:/=@+".contains(c))
+    {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sereno_core::grant::Verb;
+    use sereno_core::guard::GuardState;
+    use sereno_core::name::RunId;
+    use sereno_core::report::{
+        Effect, LimitsUsed, Measurement, REPORT_SCHEMA_VERSION, Severity, TargetReport,
+    };
+    use sereno_core::run::Skip;
+    use sereno_core::value::Instant;
+
+    use super::*;
+
+    fn at(text: &str) -> Instant {
+        text.parse().expect("a time")
+    }
+
+    fn sample(mode: Mode, outcome: Outcome, guard: GuardState) -> Report {
+        let planned = 3_120;
+        Report {
+            schema_version: REPORT_SCHEMA_VERSION,
+            run: RunId::try_from("k3v9x2m4qd".to_owned()).expect("an id"),
+            key: "0123".to_owned(),
+            attempt: 1,
+            job: "expired-sessions".parse().expect("a name"),
+            mode,
+            reason: Reason::Manual,
+            scheduled_at: at("2026-11-24T02:30:00Z"),
+            started_at: at("2026-11-24T02:30:00Z"),
+            ended_at: at("2026-11-24T02:30:01.200Z"),
+            continued: outcome == Outcome::Continued,
+            outcome,
+            duplicate: false,
+            targets: vec![TargetReport {
+                target: "database.app".to_owned(),
+                effects: vec![Effect {
+                    verb: Verb::Delete,
+                    on: "database.app.tables.user_sessions".to_owned(),
+                    unit: "rows".to_owned(),
+                    what: "updated_at before 2026-11-17 02:30 UTC".to_owned(),
+                    planned,
+                    total: Some(40_000),
+                    done: if mode == Mode::Apply && !guard.exceeded {
+                        planned
+                    } else {
+                        0
+                    },
+                    bytes: None,
+                    bytes_estimated: false,
+                    skipped: 0,
+                    cutoff: Some(at("2026-11-17T02:30:00Z")),
+                    guard: Some(guard),
+                }],
+                findings: Vec::new(),
+            }],
+            measurements: Vec::new(),
+            limits_used: LimitsUsed::default(),
+            params: serde_json::Value::Null,
+            notes: Vec::new(),
+        }
+    }
+
+    fn within() -> GuardState {
+        GuardState::new("max_rows_percent", 20.0, 7.8)
+    }
+
+    fn text(sample: &Report) -> String {
+        report(sample, None, 0, Paint::plain())
+    }
+
+    #[test]
+    fn a_plan_ends_with_the_command_that_does_it() {
+        assert_eq!(
+            text(&sample(Mode::Plan, Outcome::Succeeded, within())),
+            "plan of expired-sessions run k3v9x2m4qd scheduled at 2026-11-24 02:30 UTC\n\
+             \x20 would delete 3,120 of 40,000 rows (7.8 %) from app.user_sessions, \
+             updated_at before 2026-11-17 02:30 UTC; guard 20 %\n\
+             succeeded in 1.2 s; nothing was changed\n\
+             apply it: sereno apply k3v9x2m4qd (valid until 2026-11-25 02:30 UTC)\n"
+        );
+    }
+
+    #[test]
+    fn an_apply_says_what_it_changed() {
+        assert_eq!(
+            text(&sample(Mode::Apply, Outcome::Succeeded, within())),
+            "expired-sessions run k3v9x2m4qd scheduled at 2026-11-24 02:30 UTC\n\
+             \x20 deleted 3,120 of 40,000 rows (7.8 %) from app.user_sessions, \
+             updated_at before 2026-11-17 02:30 UTC; guard 20 %\n\
+             succeeded in 1.2 s; changed 3,120 rows\n"
+        );
+    }
+
+    #[test]
+    fn a_plan_beyond_a_guard_names_the_flag_that_lifts_it_once() {
+        let beyond = GuardState::new("max_rows_percent", 5.0, 7.8);
+        let outcome = Outcome::Refused(Refusal::Guard, "too much".to_owned());
+        let text = text(&sample(Mode::Plan, outcome, beyond));
+        assert!(text.contains("; guard 5 % exceeded\n"), "{text}");
+        assert!(
+            text.ends_with(
+                "refused(guard) in 1.2 s; nothing was changed\n  too much\n\
+                 if that is what you want: sereno apply k3v9x2m4qd --allow max_rows_percent=8 \
+                 (valid until 2026-11-25 02:30 UTC)\n\
+                 after a change to the configuration: sereno plan expired-sessions\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_apply_beyond_a_guard_names_the_plan() {
+        let beyond = GuardState::new("max_rows_percent", 5.0, 7.8);
+        let outcome = Outcome::Refused(Refusal::Guard, "too much".to_owned());
+        let text = text(&sample(Mode::Apply, outcome, beyond));
+        assert!(
+            text.contains("deleted 0 of 40,000 rows from app.user_sessions"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("see what it would do in all: sereno plan expired-sessions\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_guard_that_no_apply_lifts_is_not_offered() {
+        let beyond = GuardState::new("retention_floor", 86_400.0, 3_600.0);
+        let floor = GuardState {
+            exceeded: true,
+            ..beyond
+        };
+        let text = text(&sample(
+            Mode::Plan,
+            Outcome::Refused(Refusal::Guard, String::new()),
+            floor,
+        ));
+        assert!(!text.contains("--allow"), "{text}");
+        assert!(text.contains("no apply can lift retention_floor"), "{text}");
+    }
+
+    #[test]
+    fn the_worst_finding_comes_first_and_says_what_to_do() {
+        let mut report = sample(Mode::Apply, Outcome::Succeeded, within());
+        let finding = |severity, code: &str, next: Option<&str>| Finding {
+            code: code.to_owned(),
+            severity,
+            target: "database.app.tables.user_sessions".to_owned(),
+            text: format!("this is {code}"),
+            next: next.map(str::to_owned),
+        };
+        report.targets[0].findings = vec![
+            finding(Severity::Info, "fine", None),
+            finding(Severity::Critical, "bad", Some("call somebody")),
+        ];
+        let text = text(&report);
+        let bad =
+            text.find("  critical app.user_sessions: this is bad [bad]\n           next: call somebody\n");
+        let fine = text.find("  info     app.user_sessions: this is fine [fine]\n");
+        assert!(bad.expect("critical") < fine.expect("info"), "{text}");
+    }
+
+    #[test]
+    fn a_duplicate_says_that_nothing_was_done_now() {
+        let report = Report {
+            duplicate: true,
+            ..sample(Mode::Apply, Outcome::Succeeded, within())
+        };
+        assert!(text(&report).ends_with(
+            "succeeded before, at 2026-11-24 02:30:01.200 UTC: this is that run's report, and nothing was done now\n"
+        ));
+    }
+
+    #[test]
+    fn what_continues_names_its_key_ready_for_a_shell() {
+        let report = sample(Mode::Apply, Outcome::Continued, within());
+        let text = super::report(&report, Some("it's mine"), 0, Paint::plain());
+        assert!(
+            text.ends_with(
+                "more is left: sereno run expired-sessions --key 'it'\\''s mine' --at 2026-11-24T02:30:00Z --once\n"
+            ),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn measurements_line_up_and_unknown_says_why() {
+        let mut report = sample(
+            Mode::Apply,
+            Outcome::Skipped(Skip::Overlap, "busy".to_owned()),
+            within(),
+        );
+        report.targets.clear();
+        let measurement = |name: &str, value, note: Option<&str>| Measurement {
+            name: name.to_owned(),
+            target: "directory.temp".to_owned(),
+            value,
+            unit: "percent".to_owned(),
+            note: note.map(str::to_owned),
+        };
+        report.measurements = vec![
+            measurement("disk.used_percent", Some(41.0), None),
+            measurement(
+                "disk.inodes_used_percent",
+                None,
+                Some("this file system counts none"),
+            ),
+        ];
+        let text = text(&report);
+        assert!(
+            text.contains(
+                "  directory.temp  disk.used_percent         41.0 %\n  directory.temp  disk.inodes_used_percent  \
+                 unknown   this file system counts none\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("skipped(overlap) in 1.2 s; nothing was changed\n  busy\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn without_colour_no_escape_is_written_and_with_it_the_words_are_the_same() {
+        let sample = sample(Mode::Plan, Outcome::Succeeded, within());
+        let colored = report(&sample, None, 1, Paint::colored());
+        let plain = report(&sample, None, 1, Paint::plain());
+        assert!(!plain.contains('\x1b') && colored.contains('\x1b'));
+        assert_eq!(anstream::adapter::strip_str(&colored).to_string(), plain);
+    }
+}
