@@ -101,7 +101,7 @@ pub struct TargetReport {
 pub struct LimitsUsed {
     /// Milliseconds of wall time.
     pub wall_ms: u64,
-    /// Milliseconds inside the guest, in ticks of 10.
+    /// Milliseconds of a processor's time inside the guest, host calls not counted.
     pub cpu_ms: u64,
     /// Most linear memory at any time, in bytes.
     pub memory_bytes: u64,
