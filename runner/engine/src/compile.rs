@@ -101,14 +101,13 @@ pub fn compile_file(input: &std::path::Path, output: &std::path::Path) -> Result
     std::fs::write(output, artefact).map_err(failed("write the output of"))
 }
 
-/// Compiles the component with this digest and keeps the artefact in the cache.
-pub(crate) async fn compile_into(
-    cache: &Cache,
+/// Compiles a component; drafts for the child are made in the cache's folder, which is nobody else's.
+pub(crate) async fn compile_via(
     via: &CompileVia,
-    digest: &str,
+    cache: &Cache,
     wasm: Vec<u8>,
 ) -> Result<Vec<u8>, CompileError> {
-    let artefact = match via {
+    match via {
         CompileVia::Child { program, args } => {
             let input = cache.draft()?;
             let output = cache.draft()?;
@@ -122,6 +121,8 @@ pub(crate) async fn compile_into(
                 })?;
             let mut command = tokio::process::Command::new(program);
             command
+                // A compiler that a component got the better of finds no secrets there.
+                .env_clear()
                 .args(args)
                 .arg(&input.0)
                 .arg("-o")
@@ -136,16 +137,14 @@ pub(crate) async fn compile_into(
                 .map_err(|source| CompileError::Child {
                     operation: "read the output of",
                     source,
-                })?
+                })
         }
         #[cfg(feature = "compiler")]
         CompileVia::InProcess => tokio::task::spawn_blocking(move || compile(&wasm))
             .await
-            .map_err(|error| CompileError::Refused(format!("the compiler panicked: {error}")))??,
-        CompileVia::Nobody => return Err(CompileError::Nobody),
-    };
-    cache.store(digest, &artefact)?;
-    Ok(artefact)
+            .map_err(|error| CompileError::Refused(format!("the compiler panicked: {error}")))?,
+        CompileVia::Nobody => Err(CompileError::Nobody),
+    }
 }
 
 async fn run_child(mut command: tokio::process::Command) -> Result<(), CompileError> {

@@ -15,7 +15,7 @@ use wasmtime::component::Component;
 
 use crate::bindings::PluginPre;
 use crate::cache::Cache;
-use crate::compile::{CompileError, CompileVia, compile_into};
+use crate::compile::{CompileError, CompileVia, compile_via};
 use crate::engine::{Allocation, Role, config};
 use crate::host::link;
 use crate::loader::{Places, Stamp, examine};
@@ -160,7 +160,14 @@ impl PluginHost {
                 name: name.clone(),
                 reason: crate::text::line(&format!("{error:#}")),
             })?;
-        lock(&self.ready).insert(info.digest, ready.clone());
+        let known: BTreeSet<String> = lock(&self.known)
+            .values()
+            .map(|(_, info)| info.digest.clone())
+            .collect();
+        let mut all = lock(&self.ready);
+        // What has been replaced is let go.
+        all.retain(|digest, _| known.contains(digest));
+        all.insert(info.digest, ready.clone());
         Ok(ready)
     }
 
@@ -192,7 +199,7 @@ impl PluginHost {
         if sereno_core::run::digest(&wasm) != digest {
             return Err(host(name, "its file changed while it was read; try again"));
         }
-        let artefact = compile_into(&self.cache, &self.options.compile, digest, wasm).await;
+        let artefact = compile_via(&self.options.compile, &self.cache, wasm).await;
         let artefact = artefact.map_err(|error| match error {
             CompileError::Refused(reason) => PluginError::Invalid {
                 name: name.clone(),
@@ -200,7 +207,7 @@ impl PluginHost {
             },
             error => host(name, chain(&error)),
         })?;
-        deserialize(engine, &artefact).map_err(|error| {
+        let component = deserialize(engine, &artefact).map_err(|error| {
             let reason = format!("{error:#}");
             if reason.contains(TOO_LARGE_FOR_A_SLOT) {
                 PluginError::Invalid {
@@ -210,7 +217,11 @@ impl PluginHost {
             } else {
                 host(name, reason)
             }
-        })
+        })?;
+        // Kept only now that it is known to be of use.
+        let kept = self.cache.store(digest, &artefact);
+        kept.map_err(|error| host(name, chain(&error)))?;
+        Ok(component)
     }
 }
 
