@@ -168,6 +168,10 @@ async fn a_file_that_is_no_plugin_is_refused_with_what_to_do() {
         let error = host.inspect(&plugin("noop")).await.unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
     }
+    let large = fs::File::create(folder.path().join("noop.wasm")).unwrap();
+    large.set_len(sereno_engine::COMPONENT_BYTES_MAX + 1).unwrap();
+    let error = host.inspect(&plugin("noop")).await.unwrap_err().to_string();
+    assert!(error.contains("more than 64 MiB"), "{error}");
     let error = host.inspect(&plugin("nothing")).await.unwrap_err().to_string();
     assert!(error.contains("more/nothing.wasm"), "{error}");
 }
@@ -218,6 +222,12 @@ async fn a_child_compiles_and_one_that_fails_says_why() {
         std::env::var_os("SERENO_TEST_OUTPUT"),
     ) {
         sereno_engine::compile_file(Path::new(&input), Path::new(&output)).unwrap();
+        let memory = Vec::<u8>::new().try_reserve_exact(2 << 30);
+        assert!(memory.is_err(), "a compiler may not take two gibibytes");
+        assert!(
+            std::env::var_os("HOME").is_none(),
+            "a compiler needs none of our environment"
+        );
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -249,6 +259,8 @@ async fn a_child_compiles_and_one_that_fails_says_why() {
     let lying = PluginHost::new(via("echo no native code > $3".to_owned()));
     let error = lying.prepare(&plugin("noop")).await.unwrap_err();
     assert!(matches!(error, PluginError::Host { .. }), "{error}");
+    let kept = fs::read_dir(&cache).unwrap().count();
+    assert_eq!(kept, 0, "what does not load is not kept");
 
     let host = PluginHost::new(via(itself));
     assert_eq!(Run::of("noop").go(&host).await.end, GuestEnd::Done);
