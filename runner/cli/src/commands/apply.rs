@@ -3,6 +3,7 @@
 use sereno_core::dispatch;
 use sereno_core::guard::Allowances;
 
+use super::check::{configuration, wrong_request};
 use super::run::{answer, stoppable};
 use super::source;
 use crate::args::{Apply, Global};
@@ -11,11 +12,13 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 pub(super) async fn apply(global: &Global, args: Apply, output: &Output) -> Result<u8, Failure> {
-    let config = source(global)?.parse(output)?;
+    let source = source(global)?;
+    let config = configuration(&source, output).await?;
     let watching = Watching::new(output);
     let services = compose::services(config, &watching).await?;
     let allow = Allowances(args.allow.into_iter().collect());
-    let report = stoppable(output, |stop| dispatch::apply(&services, &args.run, allow, stop)).await?;
+    let applied = stoppable(output, |stop| dispatch::apply(&services, &args.run, allow, stop)).await?;
     watching.clear();
+    let report = applied.map_err(|error| wrong_request(&source, &[], error, output))?;
     answer(&report, None, args.fail_on, output)
 }

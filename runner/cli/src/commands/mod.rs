@@ -1,6 +1,7 @@
 //! The commands, one file each: read, call dispatch or a port, hand what comes back to `render`.
 
 mod apply;
+mod check;
 mod completions;
 mod config;
 mod docs;

@@ -11,6 +11,7 @@ use sereno_core::run::{Mode, RunRequest};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::check::{configuration, wrong_request};
 use super::source;
 use crate::args::{FailOn, Global, Plan, Run, RunHow};
 use crate::compose::{self, Watching};
@@ -38,12 +39,15 @@ async fn submit(
     once: bool,
     output: &Output,
 ) -> Result<u8, Failure> {
-    let config = source(global)?.parse(output)?;
+    let source = source(global)?;
+    let config = configuration(&source, output).await?;
     let watching = Watching::new(output);
     let services = compose::services(config, &watching).await?;
     let (request, key) = request(&services, job, mode, &how, once);
-    let report = stoppable(output, |stop| dispatch::submit(&services, request, stop)).await?;
+    let submitted = stoppable(output, |stop| dispatch::submit(&services, request, stop)).await?;
     watching.clear();
+    let given: Vec<&str> = how.params.iter().map(|(name, _)| name.as_str()).collect();
+    let report = submitted.map_err(|error| wrong_request(&source, &given, error, output))?;
     answer(&report, Some(&key), how.fail_on, output)
 }
 
@@ -86,7 +90,7 @@ pub(super) fn answer(
 pub(crate) async fn stoppable<W>(
     output: &Output,
     work: impl FnOnce(watch::Receiver<Stop>) -> W,
-) -> Result<Report, Failure>
+) -> Result<Result<Report, DispatchError>, Failure>
 where
     W: Future<Output = Result<Report, DispatchError>>,
 {
@@ -97,7 +101,7 @@ where
     tokio::pin!(work);
     loop {
         tokio::select! {
-            done = &mut work => return Ok(done?),
+            done = &mut work => return Ok(done),
             _ = interrupts.recv() => {
                 if *tell.borrow() == Stop::Cancel {
                     // Dropping the work stops it where it stands; the next run finds it and closes it.

@@ -138,7 +138,7 @@ impl Tour<'_> {
             let report = stoppable(self.output, |stop| {
                 dispatch::apply(&self.services, plan.run.as_str(), Allowances::default(), stop)
             })
-            .await?;
+            .await??;
             self.tell(&report)?;
             runs += 1;
             if planned(&plan) != done(&report) {
@@ -200,7 +200,7 @@ impl Tour<'_> {
         let report = stoppable(self.output, |stop| {
             dispatch::submit(&self.services, request, stop)
         })
-        .await?;
+        .await??;
         self.tell(&report)?;
         Ok(report)
     }

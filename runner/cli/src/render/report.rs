@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use chrono::SubsecRound as _;
 use sereno_core::dispatch::PLAN_VALID;
 use sereno_core::guard::Guards;
 use sereno_core::report::{Finding, Report};
@@ -108,7 +109,7 @@ fn ending(report: &Report, paint: Paint) -> String {
     let mut text = if report.duplicate {
         format!(
             "{label} before, at {}: this is that run's report, and nothing was done now\n",
-            show_instant(report.ended_at)
+            show_instant(report.ended_at.trunc_subsecs(0))
         )
     } else {
         format!("{label} in {}; {}\n", show_duration(took), sum(report))
@@ -433,7 +434,7 @@ mod tests {
             ..sample(Mode::Apply, Outcome::Succeeded, within())
         };
         assert!(text(&report).ends_with(
-            "succeeded before, at 2026-11-24 02:30:01.200 UTC: this is that run's report, and nothing was done now\n"
+            "succeeded before, at 2026-11-24 02:30:01 UTC: this is that run's report, and nothing was done now\n"
         ));
     }
 
