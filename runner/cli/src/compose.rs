@@ -37,7 +37,7 @@ pub(crate) struct Watching(Option<Arc<Watched>>);
 impl Watching {
     /// A person, where one sits at a terminal.
     pub(crate) fn new(output: &Output) -> Self {
-        Self(output.is_watched.then(|| Arc::new(Watched::new())))
+        Self(output.is_watched.then(|| Arc::new(Watched::default())))
     }
 
     fn progress(&self) -> Arc<dyn Progress> {

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sereno_core::grant::Verb;
 use sereno_core::ports::database::Progress;
 use sereno_core::report::Effect;
 use sereno_core::units::show_count;
@@ -26,23 +27,22 @@ impl Progress for Unwatched {
 }
 
 /// A person watches a terminal.
-pub(crate) struct Watched {
-    start: Instant,
-    bar: Mutex<Option<ProgressBar>>,
+#[derive(Default)]
+pub(crate) struct Watched(Mutex<Line>);
+
+/// The line of the run that is at work.
+#[derive(Default)]
+struct Line {
+    /// When its first effect was told.
+    since: Option<Instant>,
+    bar: Option<ProgressBar>,
 }
 
 impl Watched {
-    pub(crate) fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            bar: Mutex::new(None),
-        }
-    }
-
-    /// Takes the line away.
+    /// Takes the line away; the next run starts another.
     pub(crate) fn clear(&self) {
-        if let Ok(mut bar) = self.bar.lock()
-            && let Some(bar) = bar.take()
+        if let Ok(mut line) = self.0.lock()
+            && let Some(bar) = std::mem::take(&mut *line).bar
         {
             bar.finish_and_clear();
         }
@@ -57,12 +57,12 @@ impl Drop for Watched {
 
 impl Progress for Watched {
     fn effect(&self, effect: &Effect) {
-        if self.start.elapsed() < SHOWN_AFTER {
+        // A line of progress is not worth a panic, nor waiting.
+        let Ok(mut line) = self.0.try_lock() else { return };
+        if line.since.get_or_insert_with(Instant::now).elapsed() < SHOWN_AFTER {
             return;
         }
-        // A line of progress is not worth a panic, nor waiting.
-        let Ok(mut slot) = self.bar.try_lock() else { return };
-        let bar = slot.get_or_insert_with(|| {
+        let bar = line.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
                 bar.set_style(style);
@@ -70,16 +70,24 @@ impl Progress for Watched {
             bar.enable_steady_tick(TICK);
             bar
         });
-        bar.set_message(line(effect));
+        bar.set_message(words(effect));
     }
 }
 
-/// `delete app.user_sessions: 1,000 of 3,120 rows`.
-fn line(effect: &Effect) -> String {
-    let amount = if effect.planned > effect.done {
+/// `deleting from app.user_sessions: 1,000 of 3,120 rows`.
+fn words(effect: &Effect) -> String {
+    let doing = match effect.verb {
+        Verb::Delete => "deleting from",
+        Verb::Remove => "removing from",
+        Verb::Vacuum => "vacuuming",
+        Verb::Analyze => "analyzing",
+        Verb::Reindex => "reindexing",
+        Verb::Read | Verb::Query => "reading",
+    };
+    let amount = if effect.done > 0 && effect.planned > effect.done {
         format!("{} of {}", show_count(effect.done), show_count(effect.planned))
     } else {
         show_count(effect.done.max(effect.planned))
     };
-    format!("{} {}: {amount} {}", effect.verb, place(&effect.on), effect.unit)
+    format!("{doing} {}: {amount} {}", place(&effect.on), effect.unit)
 }
