@@ -1,5 +1,6 @@
 //! What the tests that cross crates stand on: throw-away servers and bounded waiting.
 
 pub mod guests;
+pub mod house;
 pub mod postgres;
 pub mod wait;

@@ -4,5 +4,7 @@
 
 pub mod clock;
 pub mod database;
+pub mod files;
 pub mod ledger;
 pub mod secrets;
+pub mod targets;

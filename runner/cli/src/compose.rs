@@ -9,19 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use async_trait::async_trait;
 use sereno_adapters::clock::{SystemClock, SystemEntropy};
+use sereno_adapters::ledger as ledgers;
 use sereno_adapters::secrets::{SecretError, Secrets};
-use sereno_adapters::{database, ledger as ledgers};
+use sereno_adapters::targets::ConfiguredTargets;
 use sereno_core::dispatch::Services;
-use sereno_core::job::{Config, SecretText};
+use sereno_core::job::Config;
 use sereno_core::manifest::Manifest;
-use sereno_core::name::{PluginName, TargetName};
+use sereno_core::name::PluginName;
 use sereno_core::ports::clock::Clock;
-use sereno_core::ports::database::{Database, DatabaseError, Progress};
-use sereno_core::ports::files::{Directory, FilesError};
+use sereno_core::ports::database::Progress;
 use sereno_core::ports::ledger::Ledger;
-use sereno_core::ports::plugins::{PluginInfo, Plugins, Targets};
+use sereno_core::ports::plugins::{PluginInfo, Plugins};
 use sereno_engine::{Allocation, CompileVia, Options, Places, PluginHost};
 
 use crate::failure::{Failure, USAGE};
@@ -81,10 +80,7 @@ fn with_ledger(
     progress: Arc<dyn Progress>,
 ) -> Result<Services, Failure> {
     let plugins = engine(places(Some(&config)))?;
-    let targets = Opener {
-        secrets: Secrets::new(&config.folder),
-        config: Arc::clone(&config),
-    };
+    let targets = ConfiguredTargets::new(&config, Secrets::new(&config.folder));
     Ok(Services {
         config,
         ledger,
@@ -116,67 +112,6 @@ fn host() -> String {
     match name.trim() {
         "" => "localhost".to_owned(),
         name => name.to_owned(),
-    }
-}
-
-/// Opens configured targets, secrets resolved at that moment.
-struct Opener {
-    config: Arc<Config>,
-    secrets: Secrets,
-}
-
-impl Opener {
-    fn url(&self, text: &SecretText) -> Result<String, DatabaseError> {
-        let url = self
-            .secrets
-            .resolve(text.reference())
-            .map_err(|error| DatabaseError::Invalid(format!("its URL: {error}")))?;
-        Ok(anchored(url.expose(), &self.config.folder))
-    }
-}
-
-/// A SQLite URL whose relative path starts from `folder`.
-fn anchored(url: &str, folder: &Path) -> String {
-    let Some(rest) = url.strip_prefix("sqlite:") else {
-        return url.to_owned();
-    };
-    let path = rest.strip_prefix("//").unwrap_or(rest);
-    if path.starts_with('/') || path.starts_with(':') || path.starts_with("file:") {
-        return url.to_owned();
-    }
-    format!("sqlite://{}/{path}", folder.display())
-}
-
-#[async_trait]
-impl Targets for Opener {
-    async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, DatabaseError> {
-        let Some(target) = self.config.databases.get(name) else {
-            return Err(DatabaseError::NotFound {
-                what: format!("database.{name}"),
-            });
-        };
-        let upkeep_url = match &target.upkeep_url {
-            Some(text) => Some(self.url(text)?).filter(|url| !url.is_empty()),
-            None => None,
-        };
-        database::open(&database::Options {
-            url: self.url(&target.url)?,
-            upkeep_url,
-            timezone: target.timezone.clone(),
-            time_format: target.time_format,
-        })
-    }
-
-    async fn directory(&self, name: &TargetName) -> Result<Arc<dyn Directory>, FilesError> {
-        match self.config.directories.get(name) {
-            Some(target) => Err(FilesError::Unfit {
-                path: target.path.display().to_string(),
-                reason: "this build has no adapter for directories yet".to_owned(),
-            }),
-            None => Err(FilesError::NotFound {
-                path: format!("directory.{name}"),
-            }),
-        }
     }
 }
 
@@ -321,26 +256,4 @@ pub(crate) fn compile_file(input: &Path, output: &Path) -> Result<(), Failure> {
 #[cfg(not(feature = "compiler"))]
 pub(crate) fn compile_file(_input: &Path, _output: &Path) -> Result<(), Failure> {
     Err(Failure::usage("this build of sereno does not compile").hint("use the default build"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn relative_databases_start_from_the_configuration() {
-        let folder = Path::new("/srv/app");
-        for (url, anchored_url) in [
-            ("sqlite://app.db", "sqlite:///srv/app/app.db"),
-            (
-                "sqlite:data/app.db?mode=ro",
-                "sqlite:///srv/app/data/app.db?mode=ro",
-            ),
-            ("sqlite:///var/app.db", "sqlite:///var/app.db"),
-            ("sqlite::memory:", "sqlite::memory:"),
-            ("postgres://h/app", "postgres://h/app"),
-        ] {
-            assert_eq!(anchored(url, folder), anchored_url);
-        }
-    }
 }

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod database;
+mod files;
 mod guests;
 mod ledger;
 mod ledger_faults;
+mod runs;
+mod targets;

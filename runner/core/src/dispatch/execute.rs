@@ -188,6 +188,7 @@ async fn run_guest(
     tokio::pin!(guest);
     let mut looks = 0_u32;
     let mut told = Stop::None;
+    let mut watched = true;
     loop {
         tokio::select! {
             ended = &mut guest => {
@@ -197,12 +198,10 @@ async fn run_guest(
                     Err(error) => Ending::Plugin(error),
                 };
             }
-            changed = stop.changed(), if told == Stop::None => {
-                if changed.is_err() {
-                    // Nobody is left who could stop it; go on without asking again.
-                    stop = watch::channel(Stop::None).1;
-                    services.clock.sleep(FLAG_EVERY).await;
-                } else if *stop.borrow() != Stop::None {
+            changed = stop.changed(), if told == Stop::None && watched => {
+                // Where nobody is left who could stop it, nobody is asked again.
+                watched = changed.is_ok();
+                if watched && *stop.borrow() != Stop::None {
                     told = *stop.borrow();
                     let _ = cancel.send(true);
                 }

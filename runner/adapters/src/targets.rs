@@ -1,0 +1,129 @@
+//! Opens the databases and directories of a configuration, each when it is first wanted.
+//!
+//! Secrets are resolved here and not before: a job that uses one database needs only that database's secrets. Nothing
+//! connects yet; a database does that at its first call.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use sereno_core::job::{Config, DatabaseTarget, DirectoryTarget, SecretText};
+use sereno_core::name::TargetName;
+use sereno_core::ports::database::{Database, DatabaseError};
+use sereno_core::ports::files::{Directory, FilesError};
+use sereno_core::ports::plugins::Targets;
+
+use crate::secrets::Secrets;
+use crate::{database, files};
+
+/// The targets of one configuration.
+pub struct ConfiguredTargets {
+    secrets: Secrets,
+    databases: BTreeMap<TargetName, DatabaseTarget>,
+    directories: BTreeMap<TargetName, DirectoryTarget>,
+    /// Once opened, a database is the same for all runs of the process, with its connections and its pace.
+    opened: Mutex<BTreeMap<TargetName, Arc<dyn Database>>>,
+}
+
+impl ConfiguredTargets {
+    /// The targets of `config`; `secrets` says where references are looked up and where relative paths start.
+    pub fn new(config: &Config, secrets: Secrets) -> Self {
+        Self {
+            secrets,
+            databases: config.databases.clone(),
+            directories: config.directories.clone(),
+            opened: Mutex::default(),
+        }
+    }
+
+    fn open(&self, target: &DatabaseTarget) -> Result<Arc<dyn Database>, DatabaseError> {
+        let resolve = |key: &str, text: &SecretText| {
+            let secret = self.secrets.resolve(text.reference());
+            let url = secret.map_err(|error| DatabaseError::Invalid(format!("its {key}: {error}")))?;
+            Ok(in_folder(url.expose(), self.secrets.folder()))
+        };
+        let upkeep_url = target
+            .upkeep_url
+            .as_ref()
+            .map(|text| resolve("upkeep_url", text))
+            .transpose()?;
+        database::open(&database::Options {
+            url: resolve("url", &target.url)?,
+            // `${env:UPKEEP_URL:-}` is how a configuration leaves it to the deployment.
+            upkeep_url: upkeep_url.filter(|url| !url.is_empty()),
+            timezone: target.timezone.clone(),
+            time_format: target.time_format,
+        })
+    }
+}
+
+#[async_trait]
+impl Targets for ConfiguredTargets {
+    async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, DatabaseError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = opened.get(name) {
+            return Ok(Arc::clone(database));
+        }
+        let target = self.databases.get(name).ok_or_else(|| DatabaseError::NotFound {
+            what: format!("[database.{name}] in the configuration"),
+        })?;
+        let database = self.open(target)?;
+        opened.insert(name.clone(), Arc::clone(&database));
+        Ok(database)
+    }
+
+    /// Opened anew each time, so that a directory that was replaced or mounted over is never swept by its old self.
+    async fn directory(&self, name: &TargetName) -> Result<Arc<dyn Directory>, FilesError> {
+        let target = self.directories.get(name).ok_or_else(|| FilesError::NotFound {
+            path: format!("[directory.{name}] in the configuration"),
+        })?;
+        let path: PathBuf = self.secrets.folder().join(&target.path);
+        // A network file system may let its caller wait.
+        let opening = tokio::task::spawn_blocking(move || files::open(&path));
+        opening.await.map_err(|error| FilesError::Io {
+            operation: "open",
+            path: target.path.display().to_string(),
+            source: error.into(),
+        })?
+    }
+}
+
+/// The URL, with the relative path of a SQLite file started from `folder`.
+fn in_folder(url: &str, folder: &Path) -> String {
+    let Some(path) = url.strip_prefix("sqlite:") else {
+        return url.to_owned();
+    };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.starts_with(['/', ':']) || path.is_empty() {
+        return url.to_owned();
+    }
+    // What a URL would read as something else in a folder's name.
+    let folder = folder
+        .to_string_lossy()
+        .replace('%', "%25")
+        .replace('?', "%3f")
+        .replace('#', "%23");
+    format!("sqlite://{folder}/{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_sqlite_path_starts_from_the_configurations_folder() {
+        for (url, found) in [
+            ("sqlite://app.db", "sqlite:///srv/50%25 off/app.db"),
+            (
+                "sqlite:state/app.db?mode=ro",
+                "sqlite:///srv/50%25 off/state/app.db?mode=ro",
+            ),
+            ("sqlite:///var/app.db", "sqlite:///var/app.db"),
+            ("sqlite::memory:", "sqlite::memory:"),
+            ("postgres://app@db/app", "postgres://app@db/app"),
+        ] {
+            assert_eq!(in_folder(url, Path::new("/srv/50% off")), found);
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Whole runs: a configuration, real plugins in the real sandbox, real rows and files; which went and which stayed.
+//!
+//! What one adapter or one plugin does alone is tested beside it.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, FileTimes};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use sereno_core::dispatch::DispatchError;
+use sereno_core::ports::ledger::RunQuery;
+use sereno_core::report::Report;
+use sereno_core::run::{Mode, Outcome, Refusal};
+use sereno_tests::house::{House, amounts};
+use sereno_tests::postgres;
+use sqlx::{Connection as _, PgConnection, Row as _, SqliteConnection};
+use tempfile::TempDir;
+
+/// 1,200 sessions, one an hour: those of the last seven days are 168, and the rest is far more than the guard allows.
+const SESSIONS: u32 = 1_200;
+/// Expired by more than 1,000 hours, which is within the guard's 20 %.
+const KEEP_MOST: &str = "1000h";
+
+/// A database with a table of sessions, by whichever means.
+enum World {
+    Sqlite(TempDir),
+    Postgres(TempDir, String),
+}
+
+impl World {
+    async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/app.db?mode=rwc", folder.path().display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let sql = format!(
+            "CREATE TABLE user_sessions (id INTEGER PRIMARY KEY, updated_at TEXT NOT NULL);
+             CREATE INDEX by_age ON user_sessions (updated_at, id);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {SESSIONS})
+             INSERT INTO user_sessions SELECT i, datetime('now', '-' || (i * 60 - 30) || ' minutes') FROM n;"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        Self::Sqlite(folder)
+    }
+
+    async fn postgres() -> Self {
+        let database = postgres::shared().unwrap().database("runs").await.unwrap();
+        let mut connection = PgConnection::connect(&database.url).await.unwrap();
+        let sql = format!(
+            "CREATE TABLE user_sessions (id bigint PRIMARY KEY, updated_at timestamptz NOT NULL);
+             CREATE INDEX by_age ON user_sessions (updated_at, id);
+             INSERT INTO user_sessions
+             SELECT i, now() - make_interval(mins => i * 60 - 30) FROM generate_series(1, {SESSIONS}) i;"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        Self::Postgres(tempfile::tempdir().unwrap(), database.url)
+    }
+
+    fn folder(&self) -> &Path {
+        match self {
+            Self::Sqlite(folder) | Self::Postgres(folder, _) => folder.path(),
+        }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(folder) => format!("sqlite://{}/app.db", folder.path().display()),
+            Self::Postgres(_, url) => url.clone(),
+        }
+    }
+
+    fn house_with(&self, keep: &str, grant: &str) -> House {
+        let configuration = format!(
+            r#"
+version = 1
+[database.app]
+url = "{}"
+[job.sessions]
+plugin = "row-retention"
+params = {{ database = "app", table = "user_sessions", column = "updated_at", keep = "{keep}" }}
+grant = {{ database.app.tables.user_sessions = {grant} }}
+"#,
+            self.url()
+        );
+        House::new(&configuration, self.folder()).unwrap()
+    }
+
+    fn house(&self, keep: &str) -> House {
+        self.house_with(keep, r#"["read", "delete"]"#)
+    }
+
+    async fn ids(&self) -> BTreeSet<i64> {
+        let sql = "SELECT id FROM user_sessions ORDER BY id";
+        match self {
+            Self::Sqlite(_) => {
+                let mut connection = SqliteConnection::connect(&self.url()).await.unwrap();
+                sqlx::query(sql)
+                    .fetch_all(&mut connection)
+                    .await
+                    .unwrap()
+                    .iter()
+                    .map(|row| row.get(0))
+                    .collect()
+            }
+            Self::Postgres(_, url) => {
+                let mut connection = PgConnection::connect(url).await.unwrap();
+                sqlx::query(sql)
+                    .fetch_all(&mut connection)
+                    .await
+                    .unwrap()
+                    .iter()
+                    .map(|row| row.get(0))
+                    .collect()
+            }
+        }
+    }
+}
+
+async fn worlds() -> [World; 2] {
+    [World::sqlite().await, World::postgres().await]
+}
+
+fn ids(range: std::ops::RangeInclusive<i64>) -> BTreeSet<i64> {
+    range.collect()
+}
+
+fn done(report: &Report) -> u64 {
+    report.effects().map(|effect| effect.done).sum()
+}
+
+fn planned(report: &Report) -> u64 {
+    report.effects().map(|effect| effect.planned).sum()
+}
+
+#[tokio::test]
+async fn a_plan_changes_nothing_and_its_apply_does_just_that_once() {
+    for world in worlds().await {
+        let house = world.house(KEEP_MOST);
+        let before = world.ids().await;
+        let plan = house.plan("sessions").await.unwrap();
+        assert_eq!(plan.outcome, Outcome::Succeeded, "{plan:#?}");
+        assert_eq!((planned(&plan), done(&plan)), (200, 0));
+        assert_eq!(world.ids().await, before);
+
+        let applied = house.apply(&plan, &[]).await.unwrap();
+        assert_eq!(applied.outcome, Outcome::Succeeded, "{applied:#?}");
+        assert_eq!(amounts(&applied), amounts(&plan));
+        assert_eq!(done(&applied), 200);
+        assert_eq!(world.ids().await, ids(1..=1_000));
+
+        let refused = house.apply(&plan, &[]).await.unwrap_err();
+        assert_eq!(refused.exit_code(), 3, "{refused}");
+        let again = house.run("sessions").await.unwrap();
+        assert_eq!(
+            (again.outcome.clone(), planned(&again), done(&again)),
+            (Outcome::Succeeded, 0, 0)
+        );
+        assert_eq!(world.ids().await, ids(1..=1_000));
+    }
+}
+
+#[tokio::test]
+async fn a_purge_over_the_guard_is_refused_and_can_be_allowed_once() {
+    for world in worlds().await {
+        let house = world.house("7 days");
+        let before = world.ids().await;
+        let refused = house.run("sessions").await.unwrap();
+        let Outcome::Refused(Refusal::Guard, text) = &refused.outcome else {
+            panic!("{refused:#?}");
+        };
+        assert!(
+            text.contains("1,032 of 1,200 rows") && text.contains("86.0 %") && text.contains("20 %"),
+            "{text}"
+        );
+        assert_eq!(refused.exit_code(None), 3);
+        assert_eq!(world.ids().await, before);
+
+        let plan = house.plan("sessions").await.unwrap();
+        assert!(
+            matches!(plan.outcome, Outcome::Refused(Refusal::Guard, _)),
+            "{plan:#?}"
+        );
+        assert_eq!(planned(&plan), 1_032);
+        let without = house.apply(&plan, &[]).await.unwrap_err();
+        assert!(
+            matches!(&without, DispatchError::Refused { hint: Some(hint), .. }
+            if hint.contains("--allow max_rows_percent=86")),
+            "{without:?}"
+        );
+        let too_little = house
+            .apply(&plan, &[("max_rows_percent", 50.0)])
+            .await
+            .unwrap_err();
+        assert_eq!(too_little.exit_code(), 3);
+        assert_eq!(world.ids().await, before);
+
+        let applied = house.apply(&plan, &[("max_rows_percent", 86.0)]).await.unwrap();
+        assert_eq!(applied.outcome, Outcome::Succeeded, "{applied:#?}");
+        assert_eq!(world.ids().await, ids(1..=168));
+        assert_eq!(
+            house
+                .apply(&plan, &[("max_rows_percent", 86.0)])
+                .await
+                .unwrap_err()
+                .exit_code(),
+            3
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_plan_is_void_after_a_day() {
+    let world = World::sqlite().await;
+    let house = world.house(KEEP_MOST);
+    let plan = house.plan("sessions").await.unwrap();
+    house.clock.advance(Duration::from_secs(86_401));
+    let refused = house.apply(&plan, &[]).await.unwrap_err();
+    assert_eq!(refused.exit_code(), 3, "{refused}");
+    assert_eq!(world.ids().await, ids(1..=1_200));
+}
+
+#[tokio::test]
+async fn a_missing_grant_is_refused_with_the_line_to_add() {
+    let world = World::sqlite().await;
+    let house = world.house_with(KEEP_MOST, r#"["read"]"#);
+    let report = house.run("sessions").await.unwrap();
+    let Outcome::Refused(Refusal::Grant, text) = &report.outcome else {
+        panic!("{report:#?}");
+    };
+    assert!(
+        text.contains(r#"database.app.tables.user_sessions = ["read", "delete"]"#),
+        "{text}"
+    );
+    assert_eq!(report.exit_code(None), 3);
+    assert_eq!(world.ids().await, ids(1..=1_200));
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_for_a_time_that_has_not_come() {
+    for world in worlds().await {
+        let house = world.house(KEEP_MOST);
+        for mode in [Mode::Apply, Mode::Plan] {
+            let mut request = House::request("sessions", mode);
+            request.scheduled_at = Some("2099-01-01T00:00:00Z".parse().unwrap());
+            let report = house.submit(request).await.unwrap();
+            assert!(
+                matches!(report.outcome, Outcome::Refused(Refusal::Future, _)),
+                "{report:#?}"
+            );
+        }
+        // The host believes it is tomorrow; the database knows better. A SQLite file has no clock but the host's.
+        if matches!(world, World::Postgres(..)) {
+            house.clock.advance(Duration::from_secs(86_400));
+            let report = house.run("sessions").await.unwrap();
+            assert!(
+                matches!(report.outcome, Outcome::Refused(Refusal::Future, _)),
+                "{report:#?}"
+            );
+            assert_eq!(report.exit_code(None), 3);
+        }
+        assert_eq!(world.ids().await, ids(1..=1_200));
+    }
+}
+
+#[tokio::test]
+async fn everything_that_does_not_exist_is_told_at_once_and_nothing_is_started() {
+    for world in worlds().await {
+        let configuration = format!(
+            r#"
+version = 1
+[database.app]
+url = "{}"
+[job.sessions]
+plugin = "row-retention"
+params = {{ database = "app", table = "user_sessions", column = "updated", keep = "7 days", where = [{{ column = "state", op = "=", value = "x" }}] }}
+grant = {{ database.app.tables.user_sessions = ["read", "delete"] }}
+"#,
+            world.url()
+        );
+        let house = House::new(&configuration, world.folder()).unwrap();
+        let error = house.run("sessions").await.unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let DispatchError::Usage(problems) = &error else {
+            panic!("{error:?}");
+        };
+        let text = format!("{problems:?}");
+        assert_eq!(problems.len(), 2, "{text}");
+        assert!(text.contains("`updated`") || text.contains(" updated "), "{text}");
+        assert!(text.contains("updated_at"), "the near name is told: {text}");
+        assert!(text.contains("state"), "{text}");
+        let all = RunQuery {
+            limit: 9,
+            ..RunQuery::default()
+        };
+        assert_eq!(house.services.ledger.runs(&all).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_of_a_settled_key_answers_the_stored_report() {
+    for world in worlds().await {
+        let house = world.house(KEEP_MOST);
+        let mut request = House::request("sessions", Mode::Apply);
+        request.key = Some("nightly".to_owned());
+        request.scheduled_at = Some(house.services.clock.now());
+        let first = house.submit(request.clone()).await.unwrap();
+        let second = house.submit(request.clone()).await.unwrap();
+        assert!(!first.duplicate && second.duplicate);
+        assert_eq!((second.run, done(&first)), (first.run, 200));
+        request.params.insert("keep".to_owned(), "900h".into());
+        assert_eq!(house.submit(request).await.unwrap_err().exit_code(), 2);
+        assert_eq!(world.ids().await, ids(1..=1_000));
+    }
+}
+
+/// Writes `names` below `folder`, each as old as `age`.
+fn files(folder: &Path, names: &[&str], age: Duration) {
+    for name in names {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, name).unwrap();
+        let at = SystemTime::now() - age;
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_times(FileTimes::new().set_accessed(at).set_modified(at))
+            .unwrap();
+    }
+}
+
+/// Path, inode, length, mode, mtime and content of every file below `folder`, and every folder's path.
+fn listing(folder: &Path) -> BTreeSet<(String, u64, u64, u32, DateTime<Utc>, Vec<u8>)> {
+    use std::os::unix::fs::MetadataExt as _;
+    let mut found = BTreeSet::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(at) = open.pop() {
+        for entry in fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            let known = fs::symlink_metadata(&path).unwrap();
+            let content = if known.is_file() {
+                fs::read(&path).unwrap()
+            } else {
+                Vec::new()
+            };
+            let name = path.strip_prefix(folder).unwrap().display().to_string();
+            found.insert((
+                name,
+                known.ino(),
+                known.len(),
+                known.mode(),
+                known.modified().unwrap().into(),
+                content,
+            ));
+            if known.is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn names(folder: &Path) -> BTreeSet<String> {
+    listing(folder).into_iter().map(|entry| entry.0).collect()
+}
+
+fn files_house(folder: &Path, more: &str) -> House {
+    let configuration = format!(
+        r#"
+version = 1
+[directory.temp]
+path = "temp"
+[job.temp]
+plugin = "temp-files"
+params = {{ directory = "temp", older_than = "24h", age_by = ["mtime"]{more} }}
+grant = {{ directory.temp = ["read", "remove"] }}
+"#
+    );
+    House::new(&configuration, folder).unwrap()
+}
+
+#[tokio::test]
+async fn old_files_go_and_young_ones_stay_as_planned() {
+    let folder = tempfile::tempdir().unwrap();
+    let temp = folder.path().join("temp");
+    files(
+        &temp,
+        &["a.tmp", "deep/b.tmp", "deep/er/c.tmp"],
+        Duration::from_secs(3 * 86_400),
+    );
+    files(
+        &temp,
+        &["young.tmp", "deep/young.tmp"],
+        Duration::from_secs(3_600),
+    );
+    let house = files_house(folder.path(), "");
+    let before = listing(&temp);
+    let plan = house.plan("temp").await.unwrap();
+    assert_eq!(plan.outcome, Outcome::Succeeded, "{plan:#?}");
+    assert_eq!(listing(&temp), before);
+    let applied = house.apply(&plan, &[]).await.unwrap();
+    assert_eq!(applied.outcome, Outcome::Succeeded, "{applied:#?}");
+    assert_eq!(amounts(&applied), amounts(&plan));
+    assert_eq!(
+        names(&temp),
+        ["deep", "deep/young.tmp", "young.tmp"].map(String::from).into()
+    );
+    let again = house.run("temp").await.unwrap();
+    assert_eq!((planned(&again), done(&again)), (0, 0));
+}
+
+#[tokio::test]
+async fn more_files_than_the_guard_allows_are_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let temp = folder.path().join("temp");
+    let many: Vec<String> = (0..20).map(|n| format!("{n}.tmp")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    files(&temp, &many, Duration::from_secs(3 * 86_400));
+    let house = files_house(folder.path(), " }\nguard = { max_files = 10");
+    let before = listing(&temp);
+    let refused = house.run("temp").await.unwrap();
+    assert!(
+        matches!(refused.outcome, Outcome::Refused(Refusal::Guard, _)),
+        "{refused:#?}"
+    );
+    assert_eq!(listing(&temp), before);
+    let plan = house.plan("temp").await.unwrap();
+    assert!(
+        matches!(plan.outcome, Outcome::Refused(Refusal::Guard, _)),
+        "{plan:#?}"
+    );
+    assert_eq!(planned(&plan), 20);
+    let applied = house.apply(&plan, &[("max_files", 20.0)]).await.unwrap();
+    assert_eq!(applied.outcome, Outcome::Succeeded, "{applied:#?}");
+    assert_eq!(names(&temp), BTreeSet::new());
+}
