@@ -17,6 +17,11 @@ use sereno_tests::postgres;
 use sqlx::{Connection as _, PgConnection, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
+#[expect(clippy::disallowed_methods, reason = "the tests' own set-up, from constants")]
+fn sql(text: String) -> sqlx::AssertSqlSafe<String> {
+    sqlx::AssertSqlSafe(text)
+}
+
 /// 1,200 sessions, one an hour: those of the last seven days are 168, and the rest is far more than the guard allows.
 const SESSIONS: u32 = 1_200;
 /// Expired by more than 1,000 hours, which is within the guard's 20 %.
@@ -39,7 +44,7 @@ impl World {
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {SESSIONS})
              INSERT INTO user_sessions SELECT i, datetime('now', '-' || (i * 60 - 30) || ' minutes') FROM n;"
         );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        sqlx::raw_sql(self::sql(sql))
             .execute(&mut connection)
             .await
             .unwrap();
@@ -55,7 +60,7 @@ impl World {
              INSERT INTO user_sessions
              SELECT i, now() - make_interval(mins => i * 60 - 30) FROM generate_series(1, {SESSIONS}) i;"
         );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        sqlx::raw_sql(self::sql(sql))
             .execute(&mut connection)
             .await
             .unwrap();
@@ -335,8 +340,11 @@ fn files(folder: &Path, names: &[&str], age: Duration) {
     }
 }
 
-/// Path, inode, length, mode, mtime and content of every file below `folder`, and every folder's path.
-fn listing(folder: &Path) -> BTreeSet<(String, u64, u64, u32, DateTime<Utc>, Vec<u8>)> {
+/// Path, inode, length, mode, mtime and content.
+type Listed = (String, u64, u64, u32, DateTime<Utc>, Vec<u8>);
+
+/// Every file and folder below `folder`.
+fn listing(folder: &Path) -> BTreeSet<Listed> {
     use std::os::unix::fs::MetadataExt as _;
     let mut found = BTreeSet::new();
     let mut open = vec![folder.to_owned()];
