@@ -124,7 +124,10 @@ fn never() -> watch::Receiver<Stop> {
 }
 
 /// Where `./just test` leaves the packed plugins: beside the folder of this test's own program.
-fn plugins_folder() -> Result<PathBuf> {
+///
+/// # Errors
+/// They are not built.
+pub fn plugins_folder() -> Result<PathBuf> {
     let program = env::current_exe().context("could not find the test's own program")?;
     let folder = program
         .ancestors()
@@ -135,6 +138,19 @@ fn plugins_folder() -> Result<PathBuf> {
         "the plugins are not built: run `./just test`, which does it"
     );
     folder.context("checked above")
+}
+
+/// The program that `./just test` built, for what only a process of its own can show.
+///
+/// # Errors
+/// It is not there.
+pub fn program() -> Result<PathBuf> {
+    let test = env::current_exe().context("could not find the test's own program")?;
+    let program = test
+        .ancestors()
+        .map(|folder| folder.join("sereno"))
+        .find(|path| path.is_file());
+    program.context("the program is not built: run `./just test`, which does it")
 }
 
 /// What of a plan and its apply must be the same: verbs, targets, units, words, and how many.

@@ -448,3 +448,251 @@ async fn more_files_than_the_guard_allows_are_left_alone() {
     assert_eq!(applied.outcome, Outcome::Succeeded, "{applied:#?}");
     assert_eq!(names(&temp), BTreeSet::new());
 }
+
+/// Plans and applies `job` at the same time and holds one against the other: effects in verbs, targets, words and
+/// counts, and everything that the plugin was told in between.
+async fn plan_equals_apply(house: &House, job: &str) -> (Report, Report) {
+    let mut request = House::request(job, Mode::Plan);
+    request.scheduled_at = Some(house.services.clock.now());
+    let plan = house.submit(request.clone()).await.unwrap();
+    assert_eq!(plan.outcome, Outcome::Succeeded, "{plan:#?}");
+    assert_eq!(done(&plan), 0);
+    request.mode = Mode::Apply;
+    let applied = house.submit(request).await.unwrap();
+    assert_eq!(applied.outcome, Outcome::Succeeded, "{applied:#?}");
+    assert_eq!(amounts(&applied), amounts(&plan));
+    assert_eq!(
+        applied.effects().map(|effect| effect.done).collect::<Vec<_>>(),
+        plan.effects()
+            .map(|effect| effect.planned - effect.skipped.min(effect.planned))
+            .collect::<Vec<_>>()
+    );
+    (plan, applied)
+}
+
+#[tokio::test]
+async fn a_plugin_that_removes_in_two_passes_is_told_the_same_in_plan_and_apply() {
+    for world in worlds().await {
+        let temp = world.folder().join("temp");
+        let day = 86_400;
+        files(
+            &temp,
+            &["a.log", "a.tmp", "deep/a.log"],
+            Duration::from_secs(40 * day),
+        );
+        files(
+            &temp,
+            &["b.log", "b.tmp", "c.tmp", "deep/b.tmp"],
+            Duration::from_secs(10 * day),
+        );
+        files(&temp, &["d.tmp", "deep/d.log"], Duration::from_secs(2 * day));
+        let configuration = format!(
+            r#"
+version = 1
+[database.app]
+url = "{}"
+[directory.temp]
+path = "temp"
+[job.both]
+plugin = "two-pass"
+params = {{ directory = "temp", database = "app", table = "user_sessions", column = "updated_at" }}
+guard = {{ max_rows_percent = 100 }}
+[job.both.grant]
+directory.temp = ["read", "remove"]
+database.app.tables.user_sessions = ["read", "delete"]
+"#,
+            world.url()
+        );
+        let house = House::new(&configuration, world.folder()).unwrap();
+        let before = (listing(&temp), world.ids().await);
+        let plan = house.plan("both").await.unwrap();
+        assert_eq!(plan.outcome, Outcome::Succeeded, "{plan:#?}");
+        assert_eq!((listing(&temp), world.ids().await), before);
+        let applied = house.apply(&plan, &[]).await.unwrap();
+        assert_eq!(applied.outcome, Outcome::Succeeded, "{applied:#?}");
+        assert_eq!(amounts(&applied), amounts(&plan));
+        let told = |report: &Report| -> Vec<(String, String)> {
+            report
+                .findings()
+                .map(|finding| (finding.code.clone(), finding.text.clone()))
+                .collect()
+        };
+        assert_eq!(told(&applied), told(&plan));
+        assert!(told(&plan).len() >= 10, "{:?}", told(&plan));
+        assert_eq!(world.ids().await, ids(1..=168));
+        let left = names(&temp);
+        assert!(
+            left.contains("b.log") && left.contains("d.tmp") && left.contains("deep/d.log"),
+            "{left:?}"
+        );
+        assert!(
+            !left.contains("a.log") && !left.contains("a.tmp") && !left.contains("deep/a.log"),
+            "{left:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn upkeep_does_what_its_plan_said() {
+    for world in worlds().await {
+        let configuration = format!(
+            r#"
+version = 1
+[database.app]
+url = "{}"
+[job.upkeep]
+plugin = "table-upkeep"
+params = {{ database = "app", do = ["vacuum", "analyze"] }}
+grant = {{ database.app.tables.user_sessions = ["read", "vacuum", "analyze"] }}
+"#,
+            world.url()
+        );
+        let house = House::new(&configuration, world.folder()).unwrap();
+        let (plan, _) = plan_equals_apply(&house, "upkeep").await;
+        assert!(plan.effects().count() > 0, "{plan:#?}");
+        assert!(plan.effects().all(|effect| effect.bytes_estimated), "{plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_measures_the_same_in_plan_and_apply_and_unknown_is_never_zero() {
+    for world in worlds().await {
+        files(&world.folder().join("temp"), &["a", "b"], Duration::from_secs(60));
+        let configuration = format!(
+            r#"
+version = 1
+[database.app]
+url = "{}"
+[directory.temp]
+path = "temp"
+[job.check]
+plugin = "capacity-check"
+params = {{ directories = ["temp"], databases = ["app"], counts = [{{ name = "sessions.active", database = "app", table = "user_sessions", column = "updated_at", active_within = "24h" }}] }}
+[job.check.grant]
+directory.temp = ["read"]
+database.app.whole = ["read"]
+database.app.tables.user_sessions = ["read"]
+"#,
+            world.url()
+        );
+        let house = House::new(&configuration, world.folder()).unwrap();
+        let (plan, applied) = plan_equals_apply(&house, "check").await;
+        let value = |report: &Report, name: &str| {
+            let found = report
+                .measurements
+                .iter()
+                .find(|measurement| measurement.name == name);
+            found.unwrap_or_else(|| panic!("{name} in {report:#?}")).value
+        };
+        for report in [&plan, &applied] {
+            assert_eq!(value(report, "sessions.active"), Some(24.0));
+            assert_eq!(value(report, "files.count"), Some(2.0));
+            assert!(value(report, "database.bytes").unwrap() > 0.0);
+            if matches!(world, World::Sqlite(_)) {
+                assert_eq!(value(report, "database.connections"), None);
+            }
+        }
+    }
+}
+
+/// The host dies in the middle of a purge. What the next run finds recorded is what is gone.
+#[tokio::test]
+async fn a_purge_killed_in_the_middle_is_closed_with_what_it_really_did() {
+    let world = World::postgres().await;
+    let World::Postgres(folder, url) = &world else {
+        unreachable!("made above")
+    };
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let more = "INSERT INTO user_sessions SELECT i, now() - interval '90 days' - make_interval(secs => i)
+                FROM generate_series(100000, 159999) i";
+    sqlx::raw_sql(more).execute(&mut connection).await.unwrap();
+    // Another session holds the youngest of the doomed: the purge waits for it with its earlier batches committed.
+    let mut other = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT 1 FROM user_sessions WHERE id = 100000 FOR UPDATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let configuration = format!(
+        r#"
+version = 1
+[ledger]
+url = "sqlite://ledger.db"
+[database.app]
+url = "{url}"
+[job.sessions]
+plugin = "row-retention"
+params = {{ database = "app", table = "user_sessions", column = "updated_at", keep = "80 days" }}
+grant = {{ database.app.tables.user_sessions = ["read", "delete"] }}
+guard = {{ max_rows_percent = 100 }}
+"#
+    );
+    fs::write(folder.path().join("sereno.toml"), &configuration).unwrap();
+    let plugins = sereno_tests::house::plugins_folder().unwrap();
+    std::os::unix::fs::symlink(plugins, folder.path().join("plugins")).unwrap();
+    let mut run = std::process::Command::new(sereno_tests::house::program().unwrap())
+        .args(["run", "sessions"])
+        .current_dir(folder.path())
+        .env("SERENO_CACHE_DIR", &sereno_tests::guests::guests().cache)
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = std::time::Instant::now();
+    let batches = "SELECT CASE WHEN to_regclass('sereno.effect') IS NULL THEN 0
+                   ELSE (xpath('/row/c/text()', query_to_xml('SELECT count(*) AS c FROM sereno.effect', false, true, '')))[1]::text::bigint END";
+    loop {
+        let count: i64 = sqlx::query(batches)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+            .get(0);
+        if count > 0 {
+            break;
+        }
+        assert!(
+            run.try_wait().unwrap().is_none(),
+            "the run ended before its first batch"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "no batch within a minute"
+        );
+        tokio::task::yield_now().await;
+    }
+    run.kill().unwrap();
+    run.wait().unwrap();
+    // The server notices that its client is gone, or finishes the statement; either way nothing of the run is left.
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'sereno%' AND datname = current_database()";
+    while sqlx::query(busy)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+        .get::<i64, _>(0)
+        > 0
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(60),
+            "the killed run still works in the server"
+        );
+        tokio::task::yield_now().await;
+    }
+    let left = world.ids().await;
+    let gone = 61_200 - left.len() as u64;
+    assert!(gone > 0 && left.contains(&100_000), "{gone} rows gone");
+    assert!(
+        ids(1..=1_200).is_subset(&left),
+        "rows that were to stay are there"
+    );
+
+    let mut house = House::new(&configuration, folder.path()).unwrap();
+    let ledger = format!("sqlite://{}/ledger.db", folder.path().display());
+    house.services.ledger = sereno_adapters::ledger::open(&ledger, folder.path())
+        .await
+        .unwrap();
+    house.clock.advance(Duration::from_secs(120));
+    let lost = sereno_core::dispatch::rescue(&house.services).await.unwrap();
+    assert_eq!(lost.len(), 1, "{lost:#?}");
+    let report = house.services.ledger.report(&lost[0].id).await.unwrap().unwrap();
+    assert!(matches!(report.outcome, Outcome::Lost(_)), "{report:#?}");
+    assert_eq!(done(&report), gone, "{report:#?}");
+}
