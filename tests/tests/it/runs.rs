@@ -551,6 +551,14 @@ grant = {{ database.app.tables.user_sessions = ["read", "vacuum", "analyze"] }}
         let (plan, _) = plan_equals_apply(&house, "upkeep").await;
         assert!(plan.effects().count() > 0, "{plan:#?}");
         assert!(plan.effects().all(|effect| effect.bytes_estimated), "{plan:#?}");
+        if matches!(world, World::Sqlite(_)) {
+            let again = house.run("upkeep").await.unwrap();
+            assert_eq!(
+                again.effects().count(),
+                0,
+                "what was just analyzed needs nothing: {again:#?}"
+            );
+        }
     }
 }
 

@@ -63,11 +63,14 @@ async fn bytes(session: &mut Session<'_>, name: &str) -> Result<Option<u64>, Dat
 }
 
 /// Sizes by `dbstat`, rows by the last ANALYZE.
+///
+/// SQLite keeps no time of an ANALYZE. Statistics that still tell the exact number of rows are as good as new, and
+/// others are as if there were none.
 pub(super) async fn table_statistics(
     session: &mut Session<'_>,
     wanted: &TableName,
 ) -> Result<TableStatistics, DatabaseError> {
-    catalogue::table(session, wanted).await?;
+    let table = catalogue::table(session, wanted).await?;
     let of_table = bytes(session, &wanted.table).await?;
     let mut of_indexes = 0;
     for index in catalogue::index_names(session, wanted).await? {
@@ -81,7 +84,15 @@ pub(super) async fn table_statistics(
     } else {
         None
     };
+    let mut sql = Sql::new("SELECT count(*) FROM main.");
+    sql.name(&table.name);
+    let last_analyze = match number(session, sql).await? {
+        // An empty table has no statistics and needs none.
+        rows if rows == rows_estimate || rows == Some(0) => Some(now(session).await?),
+        _ => None,
+    };
     Ok(TableStatistics {
+        last_analyze,
         bytes: of_table.map(|bytes| bytes + of_indexes),
         index_bytes: of_table.map(|_| of_indexes),
         rows_estimate,

@@ -1,0 +1,5 @@
+//! The smallest native program: what a whole process costs before it does anything.
+
+fn main() {
+    println!("hello");
+}
