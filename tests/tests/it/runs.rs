@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use sereno_core::dispatch::DispatchError;
+use sereno_core::grant::Verb;
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::report::Report;
 use sereno_core::run::{Mode, Outcome, Refusal};
@@ -553,11 +554,11 @@ grant = {{ database.app.tables.user_sessions = ["read", "vacuum", "analyze"] }}
         assert!(plan.effects().all(|effect| effect.bytes_estimated), "{plan:#?}");
         if matches!(world, World::Sqlite(_)) {
             let again = house.run("upkeep").await.unwrap();
-            assert_eq!(
-                again.effects().count(),
-                0,
-                "what was just analyzed needs nothing: {again:#?}"
-            );
+            let analyzed = again
+                .effects()
+                .filter(|effect| effect.verb == Verb::Analyze)
+                .count();
+            assert_eq!(analyzed, 0, "what was just analyzed needs no more: {again:#?}");
         }
     }
 }
