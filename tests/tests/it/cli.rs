@@ -1,0 +1,160 @@
+//! Command-line sessions: `tests/cli/<case>/session.txt` is what a person types and sees, and the test types it again.
+//!
+//! A case is data: `sereno.toml`, optionally `files` (a path and an age in hours a line), and the session. What
+//! differs from run to run is replaced: run ids by RUN, times by TIME, durations by N ms, the folder by DIR.
+//! `SERENO_BLESS=1` writes the sessions anew; look at the difference before you commit it.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, FileTimes};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use sereno_core::name::RunId;
+use sereno_tests::house::{plugins_folder, program};
+
+#[test]
+fn sessions_go_as_they_are_written() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cli");
+    let mut names: Vec<_> = fs::read_dir(&cases)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    names.sort();
+    assert!(names.len() >= 4, "the cases are there: {names:?}");
+    let bless = std::env::var_os("SERENO_BLESS").is_some();
+    let mut wrong = Vec::new();
+    for case in names {
+        let wanted = fs::read_to_string(case.join("session.txt")).unwrap();
+        let found = play(&case, &wanted);
+        if bless {
+            fs::write(case.join("session.txt"), &found).unwrap();
+        } else if found != wanted {
+            wrong.push(format!(
+                "{}\n--- written\n{wanted}\n--- found\n{found}",
+                case.display()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Types every `$ sereno ...` line of `session` in a fresh copy of the case, and answers the session as it went.
+fn play(case: &Path, session: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path().canonicalize().unwrap();
+    fs::copy(case.join("sereno.toml"), home.join("sereno.toml")).unwrap();
+    std::os::unix::fs::symlink(plugins_folder().unwrap(), home.join("plugins")).unwrap();
+    if let Ok(files) = fs::read_to_string(case.join("files")) {
+        files.lines().for_each(|line| write_file(&home, line));
+    }
+    let mut plan = String::new();
+    let mut found = String::new();
+    for line in session.lines().filter(|line| line.starts_with("$ ")) {
+        let words = line["$ ".len()..].replace("RUN", &plan);
+        let mut words = words.split_whitespace();
+        found.extend([line, "\n"]);
+        let (text, code) = match words.next() {
+            Some("sereno") => {
+                let output = Command::new(program().unwrap())
+                    .args(words)
+                    .current_dir(&home)
+                    .env("SERENO_CACHE_DIR", &sereno_tests::guests::guests().cache)
+                    .env("NO_COLOR", "1")
+                    .env("COLUMNS", "100")
+                    .env_remove("SERENO_CONFIG")
+                    .output()
+                    .unwrap();
+                let text = [output.stdout, output.stderr].concat();
+                (String::from_utf8(text).unwrap(), output.status.code().unwrap())
+            }
+            Some("ls") => (list(&home.join(words.next().unwrap())), 0),
+            other => panic!("a session knows `sereno` and `ls`, not {other:?}"),
+        };
+        if let Some(run) = text
+            .split_once(" plan ")
+            .or_else(|| text.split_once(" run "))
+            .and_then(|(_, rest)| id(rest))
+        {
+            plan = run;
+        }
+        found.push_str(&replaced(&text, &home));
+        if code != 0 {
+            writeln!(found, "[exit {code}]").unwrap();
+        }
+        found.push('\n');
+    }
+    found
+}
+
+/// The run id that `text` starts with: ten of the characters that ids are made of.
+fn id(text: &str) -> Option<String> {
+    let word = text.split_whitespace().next()?;
+    word.parse::<RunId>().ok().map(String::from)
+}
+
+/// Names in order, one a line.
+fn list(folder: &Path) -> String {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap() + "\n")
+        .collect();
+    names.sort();
+    names.concat()
+}
+
+/// `path hours`: a file whose last write was so long ago.
+fn write_file(home: &Path, line: &str) {
+    let (path, hours) = line.split_once(' ').unwrap();
+    let path = home.join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, line).unwrap();
+    let age = Duration::from_secs(hours.parse::<u64>().unwrap() * 3_600);
+    let times = FileTimes::new().set_modified(SystemTime::now() - age);
+    File::options()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_times(times)
+        .unwrap();
+}
+
+/// The text with what no two runs share replaced, word by word.
+fn replaced(text: &str, home: &Path) -> String {
+    let text = text.replace(&home.display().to_string(), "DIR");
+    let mut lines = String::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut shown: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        for (at, word) in words.iter().enumerate() {
+            let bare = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+            let before = at.saturating_sub(1);
+            match bare {
+                _ if id(bare).is_some() => shown[at] = word.replace(bare, "RUN"),
+                _ if is_date(bare) && !bare.starts_with("2099") => {
+                    shown[at] = word.replace(bare, "DATE");
+                    if words.get(at + 1).is_some_and(|next| next.contains(':')) {
+                        "TIME".clone_into(&mut shown[at + 1]);
+                    }
+                }
+                "ms" | "s" => {
+                    "N".clone_into(&mut shown[before]);
+                    shown[at] = word.replace(bare, "ms");
+                }
+                "" if *word == "%" && line.contains("disk.") => "N".clone_into(&mut shown[before]),
+                _ => {}
+            }
+        }
+        lines.push_str(shown.join(" ").trim_end());
+        lines.push('\n');
+    }
+    lines
+}
+
+fn is_date(word: &str) -> bool {
+    let mut parts = word.split('-');
+    let digits = |part: Option<&str>, count: usize| {
+        part.is_some_and(|part| part.len() == count && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    digits(parts.next(), 4) && digits(parts.next(), 2) && digits(parts.next(), 2) && parts.next().is_none()
+}
