@@ -11,6 +11,8 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::house::plugins_folder;
+
 /// Where a guest's component is, packed, by the guest's name.
 #[derive(Debug)]
 pub struct Guests {
@@ -94,12 +96,7 @@ fn build() -> Result<Guests> {
     })
 }
 
-/// The target folder that this very program was built in, and in it the guests' own, as `scripts/guests` has it.
+/// In the target folder, beside the plugins: the guests' own, as `scripts/guests` has it.
 fn target_folder() -> Result<PathBuf> {
-    let program = env::current_exe()?;
-    program
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file())
-        .map(|target| target.join("guests"))
-        .with_context(|| format!("{} is in no target folder", program.display()))
+    Ok(plugins_folder()?.with_file_name("guests"))
 }
