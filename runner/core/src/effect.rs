@@ -23,7 +23,7 @@ pub fn is_same(a: &Effect, b: &Effect) -> bool {
     (a.verb, &a.on, &a.unit, &a.what) == (b.verb, &b.on, &b.unit, &b.what)
 }
 
-/// Adds `part` to `effects`: counts add up, plan and guard are taken from the newest that has one.
+/// Adds `part` to `effects`: counts add up; the guard is the newest, but for one that was exceeded.
 pub fn add(effects: &mut Vec<Effect>, part: &Effect) {
     let Some(sum) = effects.iter_mut().find(|effect| is_same(effect, part)) else {
         effects.push(part.clone());
@@ -39,7 +39,9 @@ pub fn add(effects: &mut Vec<Effect>, part: &Effect) {
     sum.bytes_estimated |= part.bytes_estimated;
     sum.total = sum.total.or(part.total);
     sum.cutoff = sum.cutoff.or(part.cutoff);
-    if part.guard.is_some() {
+    // A guest may swallow a refusal and ask for something harmless in the same words.
+    let exceeded = sum.guard.as_ref().is_some_and(|guard| guard.exceeded);
+    if part.guard.is_some() && !exceeded {
         sum.guard.clone_from(&part.guard);
     }
 }

@@ -377,9 +377,7 @@ impl Authority {
     /// # Errors
     /// The denial, with the line that would allow it.
     pub fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), Denied> {
-        let schema = on.database().and_then(|name| self.default_schemas.get(name));
-        let canonical = schema.map(|schema| on.clone().canonical(schema));
-        let on = canonical.as_ref().unwrap_or(on);
+        let on = &self.canonical(on.clone());
         let needed = self
             .needs
             .iter()
@@ -395,6 +393,14 @@ impl Authority {
             on: on.clone(),
             all,
         })
+    }
+
+    /// The path as grants, needs and leases write it: a table of the default schema without its schema.
+    pub fn canonical(&self, on: Path) -> Path {
+        match on.database().and_then(|name| self.default_schemas.get(name)) {
+            Some(schema) => on.canonical(schema),
+            None => on,
+        }
     }
 
     /// The grants it was made from.

@@ -144,6 +144,28 @@ impl Guards {
         worst([of_key, share])
     }
 
+    /// How many more rows may go from a table that had `whole`, when `before` of them and `before_all_tables` went under
+    /// the same key; none: no guard bounds them.
+    pub fn rows_left(&self, whole: u64, before: u64, before_all_tables: u64) -> Option<u64> {
+        let of_key = self.max_rows.map(|limit| limit.saturating_sub(before_all_tables));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a share of a row count"
+        )]
+        let share = self.max_rows_percent.map(|percent| {
+            // A table too small for a share may yet grow while it is purged.
+            let limit = if whole < MAX_ROWS_PERCENT_FROM_ROWS {
+                MAX_ROWS_PERCENT_FROM_ROWS
+            } else {
+                // A hair more, so that rounding does not take back what was judged to be within the guard.
+                (whole as f64 * percent / 100.0 + 1e-6) as u64
+            };
+            limit.saturating_sub(before)
+        });
+        of_key.into_iter().chain(share).min()
+    }
+
     /// The same for files: `matching` of `total`, after `before` under the same key.
     pub fn judge_files(
         &self,

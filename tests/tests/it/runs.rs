@@ -5,11 +5,13 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use sereno_core::dispatch::DispatchError;
 use sereno_core::grant::Verb;
+use sereno_core::ports::clock::Clock;
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::report::Report;
 use sereno_core::run::{Mode, Outcome, Refusal};
@@ -469,6 +471,114 @@ async fn plan_equals_apply(house: &House, job: &str) -> (Report, Report) {
             .collect::<Vec<_>>()
     );
     (plan, applied)
+}
+
+#[tokio::test]
+async fn a_purge_in_parts_is_held_against_the_guard_as_one() {
+    for world in worlds().await {
+        let configuration = format!(
+            r#"
+version = 1
+[database.app]
+url = "{}"
+[job.parts]
+plugin = "two-pass"
+params = {{ database = "app", table = "user_sessions", column = "updated_at" }}
+grant = {{ database.app.tables.user_sessions = ["read", "delete"] }}
+guard = {{ max_rows_percent = 80 }}
+"#,
+            world.url()
+        );
+        let house = House::new(&configuration, world.folder()).unwrap();
+        // 480 of 1,200 are 40 %; the next 552 of the 720 that are left would be 77 % by themselves, and are 86 % of all.
+        let plan = house.plan("parts").await.unwrap();
+        assert!(
+            matches!(plan.outcome, Outcome::Refused(Refusal::Guard, _)),
+            "{plan:#?}"
+        );
+        assert_eq!(world.ids().await, ids(1..=i64::from(SESSIONS)));
+        let run = house.run("parts").await.unwrap();
+        assert!(
+            matches!(run.outcome, Outcome::Refused(Refusal::Guard, _)),
+            "{run:#?}"
+        );
+        assert_eq!(world.ids().await, ids(1..=720));
+    }
+}
+
+/// No time passes for whoever waits: the heartbeat beats whenever the guest lets it.
+struct Restless;
+
+#[async_trait::async_trait]
+impl Clock for Restless {
+    fn now(&self) -> sereno_core::value::Instant {
+        Utc::now()
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        0
+    }
+
+    async fn sleep(&self, _duration: Duration) {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_and_its_guest_never_wait_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let temp = folder.path().join("temp");
+    let all: Vec<String> = (0..60).map(|file| format!("{file}.tmp")).collect();
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    files(&temp, &all, Duration::from_secs(40 * 86_400));
+    let configuration = r#"
+version = 1
+[directory.temp]
+path = "temp"
+[job.both]
+plugin = "two-pass"
+params = { directory = "temp" }
+grant = { directory.temp = ["read", "remove"] }
+"#;
+    let mut house = House::new(configuration, folder.path()).unwrap();
+    house.services.clock = Arc::new(Restless);
+    house.services.ledger = sereno_adapters::ledger::open("sqlite://ledger.db", folder.path())
+        .await
+        .unwrap();
+    let run = tokio::time::timeout(Duration::from_mins(2), house.run("both"))
+        .await
+        .expect("the run ends");
+    assert_eq!(run.unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(names(&temp), BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_table_written_with_its_default_schema_is_fenced_and_recorded_all_the_same() {
+    let world = World::postgres().await;
+    let configuration = format!(
+        r#"
+version = 1
+[database.app]
+url = "{}"
+[job.sessions]
+plugin = "row-retention"
+params = {{ database = "app", table = "public.user_sessions", column = "updated_at", keep = "{KEEP_MOST}" }}
+grant = {{ database.app.tables.user_sessions = ["read", "delete"] }}
+"#,
+        world.url()
+    );
+    let house = House::new(&configuration, world.folder()).unwrap();
+    let report = house.run("sessions").await.unwrap();
+    assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
+    assert_eq!(world.ids().await, ids(1..=1_000));
+    let mut connection = PgConnection::connect(&world.url()).await.unwrap();
+    let recorded: i64 = sqlx::query("SELECT sum(rows)::int8 FROM sereno.effect WHERE run = $1")
+        .bind(report.run.as_str())
+        .fetch_one(&mut connection)
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(recorded, 200);
 }
 
 #[tokio::test]

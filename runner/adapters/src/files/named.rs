@@ -158,7 +158,7 @@ impl<S: System> Inner<S> {
             skipped: if tally.exhausted {
                 tally.skipped
             } else {
-                named - tally.files
+                named.saturating_sub(tally.files)
             },
             cursor: None,
             exhausted: tally.exhausted,

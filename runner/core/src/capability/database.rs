@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use super::{Hold, worse};
-use crate::grant::{Path, Verb};
-use crate::guard::{GuardState, MAX_ROWS_PERCENT_FROM_ROWS};
+use crate::grant::{Authority, Path, Verb};
+use crate::guard::GuardState;
 use crate::job::NamedQuery;
 use crate::name::{TableName, TargetName};
 use crate::ports::database::{
@@ -27,15 +27,16 @@ pub struct DatabaseCapability {
     name: TargetName,
     port: Arc<dyn Database>,
     queries: BTreeMap<TargetName, NamedQuery>,
+    authority: Arc<Authority>,
     hold: Arc<Hold>,
-    /// The purges that passed their guards, with how many more rows those allow.
+    /// The purges that passed their guards.
     open: Mutex<Vec<OpenPurge>>,
 }
 
 struct OpenPurge {
     purge: Purge,
-    /// None: no guard bounds the rows.
-    rows_left: Option<u64>,
+    /// The table's rows as the key found them.
+    whole: u64,
 }
 
 impl From<DatabaseError> for CallError {
@@ -61,12 +62,14 @@ impl DatabaseCapability {
         name: TargetName,
         port: Arc<dyn Database>,
         queries: BTreeMap<TargetName, NamedQuery>,
+        authority: Arc<Authority>,
         hold: Arc<Hold>,
     ) -> Self {
         Self {
             name,
             port,
             queries,
+            authority,
             hold,
             open: Mutex::new(Vec::new()),
         }
@@ -110,9 +113,9 @@ impl DatabaseCapability {
         cursor: Option<&str>,
         max: u32,
     ) -> Result<DeleteBatch, CallError> {
-        let on = Path::Table(self.name.clone(), table.clone()).to_string();
+        let (on, table) = self.canonical(table);
         let purge = Purge {
-            table: table.clone(),
+            table,
             filter,
             order_by: order_by.to_owned(),
         };
@@ -124,9 +127,18 @@ impl DatabaseCapability {
             open.push(opened);
             open.len() - 1
         };
-        let OpenPurge { purge, rows_left } = &mut open[at];
+        let OpenPurge { purge, whole } = &open[at];
         let fence = self.fence(&on);
-        if *rows_left == Some(0) && self.hold.mode == Mode::Apply {
+        if self.hold.fence_in_database && self.hold.mode == Mode::Apply && !fence.in_database {
+            // Another run may be at the same rows, and nothing would record what goes.
+            return Err(CallError::Fault(format!("this run holds no lease on {on}")));
+        }
+        // Asked anew for every batch, because purges of the same table share what its guards allow.
+        let rows_left = match self.hold.mode {
+            Mode::Apply => self.rows_left(&rows_effect(&on, purge), *whole),
+            Mode::Plan => None,
+        };
+        if rows_left == Some(0) {
             // The guards' last row is gone. Whether more match decides between the end and a refusal.
             let more = self
                 .port
@@ -139,19 +151,8 @@ impl DatabaseCapability {
                 "more rows match on {on} than its guards allowed when the run began"
             )));
         }
-        let bounded = rows_left.map_or(max, |left| max.min(u32::try_from(left).unwrap_or(u32::MAX)));
-        let asked = if self.hold.mode == Mode::Apply {
-            bounded
-        } else {
-            max
-        };
-        let batch = self
-            .port
-            .delete_batch(purge, cursor, asked.max(1), &fence)
-            .await?;
-        if let Some(left) = rows_left {
-            *left = left.saturating_sub(batch.rows);
-        }
+        let asked = rows_left.map_or(max, |left| max.min(u32::try_from(left).unwrap_or(u32::MAX)));
+        let batch = self.port.delete_batch(purge, cursor, asked, &fence).await?;
         let part = Effect {
             done: if self.hold.mode == Mode::Apply {
                 batch.rows
@@ -168,18 +169,21 @@ impl DatabaseCapability {
     }
 
     /// One upkeep task.
-    pub async fn upkeep(&self, task: UpkeepTask, limit: Duration) -> Result<Upkeep, CallError> {
-        let (verb, table, unit, what) = match &task {
-            UpkeepTask::Vacuum { table, analyze } => (
+    pub async fn upkeep(&self, mut task: UpkeepTask, limit: Duration) -> Result<Upkeep, CallError> {
+        let (UpkeepTask::Vacuum { table, .. }
+        | UpkeepTask::Analyze { table }
+        | UpkeepTask::Reindex { table, .. }) = &mut task;
+        let (on, canonical) = self.canonical(table);
+        *table = canonical;
+        let (verb, unit, what) = match &task {
+            UpkeepTask::Vacuum { analyze, .. } => (
                 Verb::Vacuum,
-                table,
                 "tables",
                 if *analyze { "with statistics" } else { "" }.to_owned(),
             ),
-            UpkeepTask::Analyze { table } => (Verb::Analyze, table, "tables", String::new()),
-            UpkeepTask::Reindex { table, index } => (Verb::Reindex, table, "indexes", index.clone()),
+            UpkeepTask::Analyze { .. } => (Verb::Analyze, "tables", String::new()),
+            UpkeepTask::Reindex { index, .. } => (Verb::Reindex, "indexes", index.clone()),
         };
-        let on = Path::Table(self.name.clone(), table.clone()).to_string();
         let mut effect = Effect {
             verb,
             on: on.clone(),
@@ -239,7 +243,7 @@ impl DatabaseCapability {
             cutoff: Some(cutoff),
             ..rows_effect(on, &purge)
         };
-        let (before, before_all) = self.hold.done_before(&effect);
+        let (before, before_all) = self.hold.taken(&effect);
         let rows = self.hold.guards.judge_rows(matching, total, before, before_all);
         let danger = (!hazards.is_empty()).then(|| GuardState::new("accept", 0.0, hazards.len() as f64));
         effect.guard = [
@@ -254,44 +258,36 @@ impl DatabaseCapability {
         }
         self.hold.note(None, effect.clone()).await?;
         self.hold.stop_at(&effect)?;
-        let rows_left = self.rows_allowed(matching, total, before, before_all);
-        Ok(OpenPurge { purge, rows_left })
+        let whole = total + before;
+        Ok(OpenPurge { purge, whole })
     }
 
-    /// The most rows that the guards let this attempt delete from one table.
-    fn rows_allowed(&self, matching: u64, total: u64, before: u64, before_all: u64) -> Option<u64> {
-        let whole = total + before;
-        let of_key = self
-            .hold
-            .guards
-            .max_rows
-            .map(|limit| limit.saturating_sub(before_all));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a share of a row count"
-        )]
-        let share = self
-            .hold
-            .guards
-            .max_rows_percent
-            .filter(|_| whole >= MAX_ROWS_PERCENT_FROM_ROWS)
-            .map(|percent| ((whole as f64 * percent / 100.0) as u64).saturating_sub(before));
-        // What was counted was allowed, whatever rounding says.
-        of_key
-            .into_iter()
-            .chain(share)
-            .min()
-            .map(|rows| rows.max(matching))
+    /// How many more rows the guards let this attempt delete from a table that had `whole`; none: no guard bounds them.
+    fn rows_left(&self, effect: &Effect, whole: u64) -> Option<u64> {
+        let (of_table, of_key) = self.hold.taken(effect);
+        self.hold.guards.rows_left(whole, of_table, of_key)
+    }
+
+    /// The table in its one spelling, and its grant path: the one that is leased, fenced and added up.
+    fn canonical(&self, table: &TableName) -> (String, TableName) {
+        let path = self
+            .authority
+            .canonical(Path::Table(self.name.clone(), table.clone()));
+        let on = path.to_string();
+        match path {
+            Path::Table(_, table) => (on, table),
+            _ => (on, table.clone()),
+        }
     }
 
     fn fence(&self, scope: &str) -> Fence {
+        let token = self.hold.tokens.get(scope).copied();
         Fence {
             run: self.hold.run.clone(),
             attempt: self.hold.attempt,
             scope: scope.to_owned(),
-            token: self.hold.tokens.get(scope).copied().unwrap_or_default(),
-            in_database: self.hold.fence_in_database && self.hold.tokens.contains_key(scope),
+            token: token.unwrap_or_default(),
+            in_database: self.hold.fence_in_database && token.is_some(),
         }
     }
 }

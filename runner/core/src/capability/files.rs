@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::{Hold, worse};
+use crate::effect::is_same;
 use crate::grant::{Path, Verb};
 use crate::guard::GuardState;
 use crate::name::TargetName;
@@ -118,7 +119,7 @@ impl DirectoryCapability {
             ..self.effect(filter, "files")
         };
         if removal.exhausted {
-            files.guard = self.exhausted(filter);
+            files.guard = self.exhausted(filter, &removal);
         }
         let stopped = self.hold.stop_at(&files);
         self.hold.note(None, files).await?;
@@ -134,12 +135,20 @@ impl DirectoryCapability {
     }
 
     /// Which guard it was that ended the allowance.
-    fn exhausted(&self, filter: &FileFilter) -> Option<GuardState> {
+    fn exhausted(&self, filter: &FileFilter, removal: &Removal) -> Option<GuardState> {
         let effect = self.effect(filter, "files");
+        let now = self.hold.book.effects();
+        let of_plan: u64 = now
+            .iter()
+            .filter(|other| is_same(other, &effect))
+            .map(|other| other.done)
+            .sum();
+        // The batch that was stopped is in no book yet.
         let (files, bytes) = self.taken();
+        let (files, bytes) = (files + removal.files, bytes + removal.bytes);
         let plan = self
             .hold
-            .judge_plan(&effect, files + 1)
+            .judge_plan(&effect, of_plan + removal.files + 1)
             .filter(|guard| guard.exceeded);
         plan.or_else(|| {
             self.hold

@@ -75,28 +75,20 @@ impl Hold {
             .await
     }
 
-    /// What earlier attempts of the key did to the same thing, and to anything with the same unit.
-    fn done_before(&self, effect: &Effect) -> (u64, u64) {
-        let same = self
-            .before
-            .iter()
-            .filter(|other| is_same(other, effect))
-            .map(|other| other.done)
-            .sum();
-        let all = self
-            .before
-            .iter()
-            .chain(&self.book.effects())
-            .filter(|other| other.unit == effect.unit && other.verb == effect.verb)
-            .map(|other| {
-                if self.mode == Mode::Plan {
-                    other.planned
-                } else {
-                    other.done
-                }
-            })
-            .sum();
-        (same, all)
+    /// What the key has taken so far, this attempt included, in whatever words: where `effect` is, and everywhere.
+    fn taken(&self, effect: &Effect) -> (u64, u64) {
+        let (mut here, mut everywhere) = (0, 0);
+        let now = self.book.effects();
+        let alike = |other: &&Effect| other.unit == effect.unit && other.verb == effect.verb;
+        for other in self.before.iter().chain(&now).filter(alike) {
+            let amount = match self.mode {
+                Mode::Plan => other.planned,
+                Mode::Apply => other.done,
+            };
+            everywhere += amount;
+            here += if other.on == effect.on { amount } else { 0 };
+        }
+        (here, everywhere)
     }
 
     /// Holds `found` against the plan that is being applied; none when this run applies no plan.
@@ -108,7 +100,12 @@ impl Hold {
             .filter(|planned| is_same(planned, effect))
             .map(|planned| planned.planned)
             .sum();
-        let (before, _) = self.done_before(effect);
+        let before: u64 = self
+            .before
+            .iter()
+            .filter(|other| is_same(other, effect))
+            .map(|other| other.done)
+            .sum();
         let limit = (planned as f64 * PLAN_TOLERANCE).floor();
         Some(GuardState::new("plan", limit, (before + found) as f64))
     }

@@ -1,7 +1,7 @@
 //! Runs one admitted attempt: fences, capabilities, the guest, and beside it the heartbeat that renews its leases
 //! and carries a cancel to it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -15,6 +15,7 @@ use crate::capability::{DatabaseCapability, DirectoryCapability, Hold};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::FenceKind;
+use crate::name::RunId;
 use crate::plan::{PlannedDatabase, PlannedDirectory};
 use crate::ports::database::{Database, Fence};
 use crate::ports::files::Directory;
@@ -25,8 +26,8 @@ use crate::run::Mode;
 
 /// How often the heartbeat looks for a cancel in the ledger.
 const FLAG_EVERY: Duration = Duration::from_secs(1);
-/// How often it renews the leases, counted in looks.
-const RENEW_EVERY_LOOKS: u32 = 15;
+/// How often it renews the leases.
+const RENEW_EVERY: chrono::Duration = chrono::Duration::seconds(15);
 
 pub(super) async fn execute(
     services: &Services,
@@ -65,7 +66,7 @@ pub(super) async fn execute(
     let authority = examined.authority.as_ref().map(Arc::clone).unwrap_or_default();
     let ending = match take_fences(&hold, &admitted, &authority).await {
         Ok(()) => {
-            let capabilities = capabilities(services, &admitted, authority, &hold);
+            let capabilities = capabilities(services, &admitted, &authority, &hold);
             let activation = Activation {
                 run: row.id.clone(),
                 job: row.job.clone(),
@@ -123,7 +124,7 @@ async fn take_fences(
 fn capabilities(
     services: &Services,
     admitted: &Admitted,
-    authority: Arc<Authority>,
+    authority: &Arc<Authority>,
     hold: &Arc<Hold>,
 ) -> Capabilities {
     let planned = hold.mode == Mode::Plan;
@@ -145,6 +146,7 @@ fn capabilities(
                 name.clone(),
                 port,
                 queries,
+                Arc::clone(authority),
                 Arc::clone(hold),
             )),
         )
@@ -167,64 +169,91 @@ fn capabilities(
         )
     });
     Capabilities {
-        authority,
+        authority: Arc::clone(authority),
         databases: databases.collect(),
         directories: directories.collect(),
     }
 }
 
-/// The guest beside its heartbeat: whichever ends first decides.
+/// The guest beside its heartbeat: whichever ends first decides. The two are polled together, because each may wait
+/// for the ledger that the other has its turn at.
 async fn run_guest(
     services: &Services,
     examined: &Examined,
     recorder: &RunRecorder,
     mut activation: Activation,
-    mut stop: watch::Receiver<Stop>,
+    stop: watch::Receiver<Stop>,
 ) -> Ending {
     let (cancel, cancelled) = watch::channel(false);
     activation.cancel = cancelled;
+    let told = OnceLock::new();
+    let tell = |stop| {
+        let _ = told.set(stop);
+        let _ = cancel.send(true);
+    };
     let run = activation.run.clone();
     let guest = services.plugins.run(&examined.job.plugin, activation);
-    tokio::pin!(guest);
-    let mut looks = 0_u32;
-    let mut told = Stop::None;
-    let mut watched = true;
+    let lease_lost = heartbeat(services, &run, recorder, &told, &tell);
+    let stopped = async {
+        if let Some(stop) = asked_to_stop(stop).await {
+            tell(stop);
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        ended = guest => match ended {
+            Ok(ended) => match told.get() {
+                Some(stop) => Ending::Stopped(*stop, ended.used),
+                None => Ending::Guest(ended),
+            },
+            Err(error) => Ending::Plugin(error),
+        },
+        () = lease_lost => Ending::LeaseLost,
+        () = stopped => unreachable!("it only tells"),
+    }
+}
+
+/// What the caller asks for, once it asks; none where nobody is left who could.
+async fn asked_to_stop(mut stop: watch::Receiver<Stop>) -> Option<Stop> {
+    stop.wait_for(|stop| *stop != Stop::None)
+        .await
+        .ok()
+        .map(|stop| *stop)
+}
+
+/// Writes log lines, looks for a cancel in the ledger and renews the leases, until a lease is lost.
+async fn heartbeat(
+    services: &Services,
+    run: &RunId,
+    recorder: &RunRecorder,
+    told: &OnceLock<Stop>,
+    tell: &(dyn Fn(Stop) + Sync),
+) {
+    let ledger = &services.ledger;
+    let mut renewed = services.clock.now();
     loop {
-        tokio::select! {
-            ended = &mut guest => {
-                return match ended {
-                    Ok(ended) if told != Stop::None => Ending::Stopped(told, ended.used),
-                    Ok(ended) => Ending::Guest(ended),
-                    Err(error) => Ending::Plugin(error),
-                };
-            }
-            changed = stop.changed(), if told == Stop::None && watched => {
-                // Where nobody is left who could stop it, nobody is asked again.
-                watched = changed.is_ok();
-                if watched && *stop.borrow() != Stop::None {
-                    told = *stop.borrow();
-                    let _ = cancel.send(true);
-                }
-            }
-            () = services.clock.sleep(FLAG_EVERY) => {
-                looks += 1;
-                let lines = recorder.take_lines();
-                if !lines.is_empty() && services.ledger.append(&run, services.clock.now(), &lines).await.is_err() {
-                    tracing::warn!(%run, "log lines could not be recorded");
-                }
-                if told == Stop::None && services.ledger.flag(&[run.as_str(), "*"], Flag::Cancel).await.unwrap_or(false) {
-                    told = Stop::Cancel;
-                    let _ = cancel.send(true);
-                }
-                if looks.is_multiple_of(RENEW_EVERY_LOOKS) {
-                    match services.ledger.renew(&run, services.clock.now(), LEASE_TTL).await {
-                        Ok(true) => {}
-                        Ok(false) => return Ending::LeaseLost,
-                        // The lease lives on for several beats; the fence holds if it does not.
-                        Err(error) => tracing::warn!(%run, %error, "the lease could not be renewed"),
-                    }
-                }
-            }
+        services.clock.sleep(FLAG_EVERY).await;
+        let lines = recorder.take_lines();
+        if !lines.is_empty() && ledger.append(run, services.clock.now(), &lines).await.is_err() {
+            tracing::warn!(%run, "log lines could not be recorded");
+        }
+        if told.get().is_none()
+            && ledger
+                .flag(&[run.as_str(), "*"], Flag::Cancel)
+                .await
+                .unwrap_or(false)
+        {
+            tell(Stop::Cancel);
+        }
+        let now = services.clock.now();
+        if now - renewed < RENEW_EVERY {
+            continue;
+        }
+        match ledger.renew(run, now, LEASE_TTL).await {
+            Ok(true) => renewed = now,
+            Ok(false) => return,
+            // The lease lives on for several beats; the fence holds if it does not.
+            Err(error) => tracing::warn!(%run, %error, "the lease could not be renewed"),
         }
     }
 }

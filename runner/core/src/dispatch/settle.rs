@@ -60,17 +60,21 @@ pub(super) async fn settle(
             "fence = \"ledger only\": after a crash, effects of the last batch may be missing from this history".to_owned(),
         );
     }
-    if row.mode == Mode::Apply && !report.measurements.is_empty() {
-        services
-            .ledger
-            .measure(&row.id, report.ended_at, &report.measurements)
-            .await?;
-    }
     events.push(RunEvent::Ended {
         report: Box::new(report.clone()),
     });
     services.ledger.append(&row.id, report.ended_at, &events).await?;
     services.ledger.release(&row.id).await?;
+    // After the end: what could not be kept for a chart must not make a finished run look lost. The report has it too.
+    if row.mode == Mode::Apply && !report.measurements.is_empty() {
+        let kept = services
+            .ledger
+            .measure(&row.id, report.ended_at, &report.measurements)
+            .await;
+        if let Err(error) = kept {
+            tracing::warn!(run = %row.id, %error, "measurements are in the report only");
+        }
+    }
     Ok(report)
 }
 

@@ -122,19 +122,18 @@ impl Directory for PlannedDirectory {
         allowance: Allowance,
     ) -> Result<Removal, FilesError> {
         let removal = self.preview_remove(paths, filter, &[], allowance).await?;
-        let names = paths
+        let names: Vec<String> = paths
             .iter()
             .filter_map(|path| std::str::from_utf8(path).ok())
             .map(globset::escape)
             .collect();
-        self.plan(
-            &removal,
-            [FileFilter {
-                include: names,
-                recursive: true,
-                ..filter.clone()
-            }],
-        );
+        // No names at all would be a filter for every file.
+        let gone = (removal.files > 0 && !names.is_empty()).then(|| FileFilter {
+            include: names,
+            recursive: true,
+            ..filter.clone()
+        });
+        self.plan(&removal, gone);
         Ok(removal)
     }
 

@@ -151,7 +151,7 @@ async fn dead(session: &mut Session, table: &Table) -> Result<(u64, Option<u64>)
     let mut sql = catalogue::with_tree(table);
     sql.push(
         "SELECT coalesce(pg_catalog.sum(s.n_dead_tup), 0)::int8, \
-         pg_catalog.sum(pg_catalog.pg_relation_size(s.relid) * s.n_dead_tup / nullif(s.n_live_tup + s.n_dead_tup, 0))::int8 \
+         pg_catalog.sum(pg_catalog.pg_relation_size(s.relid)::numeric * s.n_dead_tup / nullif(s.n_live_tup + s.n_dead_tup, 0))::int8 \
          FROM pg_catalog.pg_stat_all_tables AS s JOIN tree ON tree.oid = s.relid",
     );
     let row = session.one(sql).await?;

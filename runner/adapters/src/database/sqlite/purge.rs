@@ -118,7 +118,16 @@ impl<'a> Walk<'a> {
 
     fn write_where(&self, sql: &mut Sql, stretch: &Stretch<'_>) -> Result<(), DatabaseError> {
         sql.push(" FROM main.").name(&self.table.name).push(" WHERE ");
+        // SQLite asks an index for one upper bound only, and would take the cutoff: every batch would then walk all that
+        // is left. Inside `IS TRUE` it looks for no bound, so the stretch's own is the one.
+        let (open, close) = if stretch.upto.is_some() {
+            ("((", ") IS TRUE)")
+        } else {
+            ("", "")
+        };
+        sql.push(open);
         filter::write_less(sql, &self.table, self.filter, self.without, self.format)?;
+        sql.push(close);
         self.write_stretch(sql, stretch);
         Ok(())
     }
