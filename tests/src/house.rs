@@ -42,10 +42,22 @@ impl House {
     /// # Errors
     /// The configuration has mistakes, or the plugins are not built.
     pub fn new(configuration: &str, folder: &Path) -> Result<Self> {
+        Self::with_environment(configuration, folder, BTreeMap::new())
+    }
+
+    /// The same, with `environment` for the `${env:NAME}` of the configuration.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_environment(
+        configuration: &str,
+        folder: &Path,
+        environment: BTreeMap<String, String>,
+    ) -> Result<Self> {
         let config = sereno_core::config::parse(configuration, folder)
             .map_err(|mistakes| anyhow::anyhow!("the configuration has mistakes: {mistakes:#?}"))?;
         let clock = Arc::new(FakeClock::at(Utc::now()));
-        let targets = ConfiguredTargets::new(&config, Secrets::new(folder).with_environment(BTreeMap::new()));
+        let targets = ConfiguredTargets::new(&config, Secrets::new(folder).with_environment(environment));
         let plugins = PluginHost::new(Options {
             places: Places {
                 paths: config.plugins.clone(),

@@ -8,4 +8,5 @@ mod guests;
 mod ledger;
 mod ledger_faults;
 mod runs;
+mod scenarios;
 mod targets;

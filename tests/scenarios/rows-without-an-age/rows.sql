@@ -1,0 +1,2 @@
+CREATE TABLE user_sessions (id integer PRIMARY KEY, updated_at timestamptz);
+INSERT INTO user_sessions VALUES (1, @{1h}), (2, NULL), (3, @{8 days}), (4, NULL);

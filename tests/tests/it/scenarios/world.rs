@@ -1,0 +1,300 @@
+//! The world of a scenario: files in a folder of its own, rows in a database of its own, and how both look.
+//!
+//! It changes only what a scenario's data say, and judges nothing.
+
+use std::collections::BTreeMap;
+use std::fs::{self, FileTimes};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use chrono::Utc;
+use sereno_core::run::digest;
+use sereno_core::units::parse_duration;
+use sereno_tests::postgres;
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
+use tempfile::TempDir;
+
+use super::read::{Adapter, Change, File, Files, Scenario};
+
+/// Where a scenario plays.
+pub(super) struct World {
+    _folder: TempDir,
+    /// What the configuration's paths start at.
+    pub(super) home: PathBuf,
+    database: Option<(Adapter, String)>,
+    identity: BTreeMap<String, String>,
+}
+
+/// Everything that can be seen of a world.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Look {
+    /// By path: inode, size, mode, time of the last write, and what is in it.
+    pub(super) files: BTreeMap<String, String>,
+    /// Every row of the operator's tables, by table, in order.
+    pub(super) tables: BTreeMap<String, Vec<String>>,
+    /// What else the database keeps: the host's own records, the catalogue, the file itself.
+    pub(super) rest: BTreeMap<String, Vec<String>>,
+    /// The operator's rows by their identity.
+    pub(super) rows: BTreeMap<String, Vec<String>>,
+}
+
+/// Another session with something open; dropping it takes it back.
+pub(super) enum Held {
+    Sqlite(#[expect(dead_code, reason = "held until it is dropped")] SqliteConnection),
+    Postgres(#[expect(dead_code, reason = "held until it is dropped")] PgConnection),
+}
+
+impl World {
+    pub(super) async fn new(scenario: &Scenario, adapter: Option<Adapter>) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let home = folder.path().canonicalize()?.join("home");
+        fs::create_dir(&home)?;
+        let database = match adapter {
+            None => None,
+            Some(Adapter::Sqlite) => {
+                let file = folder.path().join("app.db");
+                fs::write(&file, "")?;
+                Some((Adapter::Sqlite, format!("sqlite://{}", file.display())))
+            }
+            Some(Adapter::Postgres) => {
+                let database = postgres::shared()?.database("scenario").await?;
+                Some((Adapter::Postgres, database.url))
+            }
+        };
+        let world = Self {
+            _folder: folder,
+            home,
+            database,
+            identity: scenario.script.identity.clone(),
+        };
+        if let Some(sql) = adapter.and_then(|adapter| scenario.sql.get(&adapter)) {
+            world.execute(sql).await.context("the database before")?;
+        }
+        write(&world.home, &scenario.files).context("the files before")?;
+        Ok(world)
+    }
+
+    /// What the configuration may refer to.
+    pub(super) fn environment(&self) -> BTreeMap<String, String> {
+        let url = self.database.as_ref().map(|(_, url)| url.clone());
+        url.map(|url| ("DATABASE_URL".to_owned(), url))
+            .into_iter()
+            .collect()
+    }
+
+    pub(super) async fn change(&self, change: &Change) -> Result<()> {
+        write(&self.home, &change.files)?;
+        match &change.sql {
+            Some(sql) => self.execute(sql).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Opens a transaction in another session, with `statement` in it.
+    pub(super) async fn hold(&self, statement: &str) -> Result<Held> {
+        let text = format!("BEGIN; {}", with_times(statement)?);
+        Ok(match self.database()? {
+            (Adapter::Sqlite, url) => {
+                let mut session = SqliteConnection::connect(url).await?;
+                sqlx::raw_sql(sql(text)).execute(&mut session).await?;
+                Held::Sqlite(session)
+            }
+            (Adapter::Postgres, url) => {
+                let mut session = PgConnection::connect(url).await?;
+                sqlx::raw_sql(sql(text)).execute(&mut session).await?;
+                Held::Postgres(session)
+            }
+        })
+    }
+
+    async fn execute(&self, statements: &str) -> Result<()> {
+        let text = with_times(statements)?;
+        match self.database()? {
+            (Adapter::Sqlite, url) => {
+                let mut session = SqliteConnection::connect(url).await?;
+                sqlx::raw_sql(sql(text)).execute(&mut session).await?;
+            }
+            (Adapter::Postgres, url) => {
+                let mut session = PgConnection::connect(url).await?;
+                sqlx::raw_sql(sql(text)).execute(&mut session).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn database(&self) -> Result<(Adapter, &str)> {
+        let (adapter, url) = self.database.as_ref().context("there is no database here")?;
+        Ok((*adapter, url))
+    }
+
+    pub(super) async fn look(&self) -> Result<Look> {
+        let mut look = Look {
+            files: list(&self.home)?,
+            ..Look::default()
+        };
+        match &self.database {
+            None => {}
+            Some((Adapter::Sqlite, url)) => self.look_at_sqlite(url, &mut look).await?,
+            Some((Adapter::Postgres, url)) => self.look_at_postgres(url, &mut look).await?,
+        }
+        Ok(look)
+    }
+
+    async fn look_at_sqlite(&self, url: &str, look: &mut Look) -> Result<()> {
+        let mut session = SqliteConnection::connect(url).await?;
+        let mut texts = async |text: String| -> Result<Vec<String>> {
+            Ok(sqlx::query_scalar(sql(text)).fetch_all(&mut session).await?)
+        };
+        for table in texts("SELECT name FROM sqlite_master WHERE type = 'table'".into()).await? {
+            let columns = format!(
+                "SELECT group_concat('quote(\"' || name || '\")', ' || '','' || ') FROM pragma_table_info('{table}')"
+            );
+            let columns = texts(columns).await?.concat();
+            let rows = texts(format!("SELECT {columns} FROM \"{table}\" ORDER BY 1")).await?;
+            let own = table.starts_with("sqlite_") || table.starts_with("sereno_");
+            let place = if own { &mut look.rest } else { &mut look.tables };
+            place.insert(table, rows);
+        }
+        for (table, expression) in &self.identity {
+            let rows = texts(format!("SELECT CAST({expression} AS text) FROM {table}")).await?;
+            look.rows.insert(table.clone(), rows);
+        }
+        let file = fs::read(url.trim_start_matches("sqlite://"))?;
+        look.rest.insert("the file".into(), vec![digest(&file)]);
+        Ok(())
+    }
+
+    async fn look_at_postgres(&self, url: &str, look: &mut Look) -> Result<()> {
+        let mut session = PgConnection::connect(url).await?;
+        let mut texts = async |text: String| -> Result<Vec<String>> {
+            Ok(sqlx::query_scalar(sql(text)).fetch_all(&mut session).await?)
+        };
+        let classes = "FROM pg_class c WHERE relnamespace::regnamespace::text NOT IN ('pg_catalog', 'information_schema', \
+                       'pg_toast')";
+        for table in texts(format!(
+            "SELECT relnamespace::regnamespace || '.' || quote_ident(relname) {classes} AND relkind = 'r'"
+        ))
+        .await?
+        {
+            // Where a row lies and who wrote it: a row that was written anew is not the row that was there.
+            let rows = texts(format!(
+                "SELECT ctid || ' ' || xmin || ' ' || t::text FROM {table} t ORDER BY 1"
+            ))
+            .await?;
+            let place = if table.starts_with("sereno.") {
+                &mut look.rest
+            } else {
+                &mut look.tables
+            };
+            place.insert(table, rows);
+        }
+        let catalogue = format!(
+            "SELECT concat_ws(' ', oid::regclass, relfilenode, relpages, reltuples) {classes} ORDER BY 1"
+        );
+        look.rest.insert("the catalogue".into(), texts(catalogue).await?);
+        for (table, expression) in &self.identity {
+            let rows = texts(format!("SELECT CAST({expression} AS text) FROM {table}")).await?;
+            look.rows.insert(table.clone(), rows);
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the SQL is the scenario's own")]
+fn sql(text: String) -> sqlx::AssertSqlSafe<String> {
+    sqlx::AssertSqlSafe(text)
+}
+
+/// Puts the time so long ago in the place of every `@{3 days}`, as a text that both databases read as UTC.
+fn with_times(text: &str) -> Result<String> {
+    let mut pieces = text.split("@{");
+    let mut with = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (age, rest) = piece.split_once('}').context("`@{` without `}`")?;
+        let then = Utc::now() - parse_duration(age)?;
+        with.push_str(&then.format("'%Y-%m-%d %H:%M:%S'").to_string());
+        with.push_str(rest);
+    }
+    Ok(with)
+}
+
+/// Writes files, then links to them, then the times of folders, which every file in them changes.
+fn write(home: &Path, files: &Files) -> Result<()> {
+    for (path, file) in files {
+        let (path, folder) = (home.join(path), path.ends_with('/'));
+        fs::create_dir_all(if folder { Some(&*path) } else { path.parent() }.context("a path")?)?;
+        match file {
+            _ if folder => {}
+            File {
+                link: None,
+                same_as: None,
+                ..
+            } => {
+                let size = usize::try_from(file.size()?)?;
+                fs::write(&path, vec![b'x'; size])?;
+                set_age(&path, file)?;
+            }
+            _ => {}
+        }
+    }
+    for (path, file) in files {
+        match file {
+            File {
+                link: Some(to),
+                same_as: None,
+                ..
+            } => std::os::unix::fs::symlink(to, home.join(path))?,
+            File {
+                link: None,
+                same_as: Some(other),
+                ..
+            } => fs::hard_link(home.join(other), home.join(path))?,
+            File { link: None, .. } => {}
+            File { .. } => bail!("{path} is either a link or another name"),
+        }
+    }
+    files
+        .iter()
+        .filter(|(path, _)| path.ends_with('/'))
+        .try_for_each(|(path, folder)| set_age(&home.join(path), folder))
+}
+
+fn set_age(path: &Path, file: &File) -> Result<()> {
+    let then = SystemTime::now() - file.age()?;
+    let times = FileTimes::new().set_accessed(then).set_modified(then);
+    fs::File::open(path)?.set_times(times)?;
+    Ok(())
+}
+
+/// Every file and folder below `home`; folders end in a slash.
+fn list(home: &Path) -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![home.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let known = fs::symlink_metadata(&path)?;
+            let mut name = path.strip_prefix(home)?.display().to_string();
+            let content = if known.is_dir() {
+                name.push('/');
+                open.push(path);
+                String::new()
+            } else if known.is_symlink() {
+                fs::read_link(&path)?.display().to_string()
+            } else {
+                digest(&fs::read(&path)?)
+            };
+            let looks = format!(
+                "inode {} size {} mode {:o} written {:?} {content}",
+                known.ino(),
+                known.len(),
+                known.mode(),
+                known.modified()?
+            );
+            found.insert(name, looks);
+        }
+    }
+    Ok(found)
+}
