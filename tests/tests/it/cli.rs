@@ -71,11 +71,7 @@ fn play(case: &Path, session: &str) -> String {
             Some("ls") => (list(&home.join(words.next().unwrap())), 0),
             other => panic!("a session knows `sereno` and `ls`, not {other:?}"),
         };
-        if let Some(run) = text
-            .split_once(" plan ")
-            .or_else(|| text.split_once(" run "))
-            .and_then(|(_, rest)| id(rest))
-        {
+        if let Some(run) = run_id(&text) {
             plan = run;
         }
         found.push_str(&replaced(&text, &home));
@@ -85,6 +81,13 @@ fn play(case: &Path, session: &str) -> String {
         found.push('\n');
     }
     found
+}
+
+/// The run that a command's output is about.
+pub(super) fn run_id(text: &str) -> Option<String> {
+    text.split_once(" plan ")
+        .or_else(|| text.split_once(" run "))
+        .and_then(|(_, rest)| id(rest))
 }
 
 /// The run id that `text` starts with: ten of the characters that ids are made of.

@@ -4,6 +4,7 @@
 mod architecture;
 mod cli;
 mod database;
+mod documents;
 mod files;
 mod guests;
 mod ledger;
