@@ -1,6 +1,6 @@
 //! The book of a run's effects: what was planned, what was done, in the host's own words.
 //!
-//! It adds up; it does not decide. `plan::guarded` writes it, `dispatch::settle` reads it into the report.
+//! It adds up; it does not decide. The capabilities write it, `dispatch::settle` reads it into the report.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

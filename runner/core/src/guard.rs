@@ -1,6 +1,6 @@
 //! Guards: the blast-radius rules that bound a run's effects, whatever its plugin does.
 //!
-//! Only arithmetic lives here. `plan::guarded` holds every changing call against it.
+//! Only arithmetic lives here. The capabilities hold every changing call against it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

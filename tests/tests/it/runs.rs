@@ -83,6 +83,11 @@ impl World {
     }
 
     fn house(&self) -> House {
+        self.house_of("user_sessions")
+    }
+
+    /// With the table written as `table` in the job's params.
+    fn house_of(&self, table: &str) -> House {
         let configuration = format!(
             r#"
 version = 1
@@ -90,7 +95,7 @@ version = 1
 url = "{}"
 [job.sessions]
 plugin = "row-retention"
-params = {{ database = "app", table = "user_sessions", column = "updated_at", keep = "{KEEP_MOST}" }}
+params = {{ database = "app", table = "{table}", column = "updated_at", keep = "{KEEP_MOST}" }}
 grant = {{ database.app.tables.user_sessions = ["read", "delete"] }}
 "#,
             self.url()
@@ -351,19 +356,7 @@ grant = { directory.temp = ["read", "remove"] }
 #[tokio::test]
 async fn a_table_written_with_its_default_schema_is_fenced_and_recorded_all_the_same() {
     let world = World::postgres().await;
-    let configuration = format!(
-        r#"
-version = 1
-[database.app]
-url = "{}"
-[job.sessions]
-plugin = "row-retention"
-params = {{ database = "app", table = "public.user_sessions", column = "updated_at", keep = "{KEEP_MOST}" }}
-grant = {{ database.app.tables.user_sessions = ["read", "delete"] }}
-"#,
-        world.url()
-    );
-    let house = House::new(&configuration, world.folder()).unwrap();
+    let house = world.house_of("public.user_sessions");
     let report = house.run("sessions").await.unwrap();
     assert_eq!(report.outcome, Outcome::Succeeded, "{report:#?}");
     assert_eq!(world.ids().await, ids(1..=1_000));

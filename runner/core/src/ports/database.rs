@@ -1,7 +1,7 @@
 //! A database: typed reads, and changes as data.
 //!
 //! Every changing verb has a `preview_` twin with the same arguments and result, which must leave the database as
-//! it is. `plan::planned` maps one to the other, so that a plan walks the very path of the apply.
+//! it is. `plan::PlannedDatabase` maps one to the other, so that a plan walks the very path of the apply.
 //!
 //! **Dropping a future cancels the work**: an adapter must reach the server (`pg_cancel_backend`), not only stop
 //! waiting for it.
@@ -257,7 +257,7 @@ pub enum UpkeepTask {
     },
 }
 
-/// One configured database. Implementations pass `tests/conformance/database.rs`.
+/// One configured database. Implementations pass `database::` of the integration tests.
 #[async_trait]
 pub trait Database: Send + Sync {
     /// The database's own clock.

@@ -138,7 +138,7 @@ pub struct Removal {
     pub exhausted: bool,
 }
 
-/// One configured directory. Implementations pass `tests/conformance/files.rs`.
+/// One configured directory. Implementations pass `files::` of the integration tests.
 #[async_trait]
 pub trait Directory: Send + Sync {
     /// Free and total space.

@@ -173,7 +173,7 @@ pub struct RunQuery {
     pub limit: u32,
 }
 
-/// Run history. Implementations pass `tests/conformance/ledger.rs`.
+/// Run history. Implementations pass `ledger::` of the integration tests.
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Records a new attempt and its `started` event, and answers the row with its attempt number (one more than

@@ -1,6 +1,6 @@
 //! The ports: what core asks of the world, one trait and its error a file.
 //!
-//! Adapters implement them; the conformance suites under `tests/conformance` say what each must mean.
+//! Adapters implement them; the conformance suites under `tests/tests/it` say what each must mean.
 
 pub mod clock;
 pub mod database;
