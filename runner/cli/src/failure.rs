@@ -3,7 +3,9 @@
 use std::io;
 
 use serde_json::{Value as Json, json};
+use sereno_core::config::closest;
 use sereno_core::dispatch::{DispatchError, Problem};
+use sereno_core::job::NoJob;
 use sereno_core::ports::database::DatabaseError;
 use sereno_core::ports::ledger::LedgerError;
 use sereno_core::ports::plugins::PluginError;
@@ -155,6 +157,12 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl From<NoJob> for Failure {
+    fn from(error: NoJob) -> Self {
+        DispatchError::NoJob(error).into()
+    }
+}
+
 impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         DispatchError::Ledger(error).into()
@@ -173,17 +181,15 @@ impl From<DispatchError> for Failure {
         let message = error.to_string();
         let (code, hint): (&'static str, Option<String>) = match &error {
             DispatchError::Usage(problems) => return of_problems(problems, message),
+            DispatchError::NoJob(missing) => ("no-job", Some(missing.hint.clone())),
             DispatchError::Refused { hint, .. } => ("refused", hint.clone()),
             DispatchError::AtWork { run } => (
                 "at-work",
                 Some(format!("`sereno runs show {run}` tells how far it is")),
             ),
-            DispatchError::Plugin(PluginError::NotFound { name, .. }) => (
-                "plugin-not-found",
-                Some(format!(
-                    "put `{name}.wasm` there, or say `[plugin.{name}] path = \"…\"`"
-                )),
-            ),
+            DispatchError::Plugin(PluginError::NotFound { name, known, .. }) => {
+                ("plugin-not-found", Some(plugin_hint(name.as_str(), known)))
+            }
             DispatchError::Plugin(_) => ("plugin", None),
             DispatchError::Database { source, .. } => ("database", database_hint(source)),
             DispatchError::Directory { name, .. } => (
@@ -223,6 +229,18 @@ fn of_problems(problems: &[Problem], message: String) -> Failure {
                 .collect();
             Failure::new(USAGE, "usage", message).details(json, text)
         }
+    }
+}
+
+fn plugin_hint(name: &str, known: &[String]) -> String {
+    if let Some(meant) = closest(name, known.iter().map(String::as_str)) {
+        return format!("did you mean `{meant}`?");
+    }
+    let put = format!("put `{name}.wasm` there, or say `[plugin.{name}] path = \"…\"`");
+    if known.is_empty() {
+        put
+    } else {
+        format!("{put}; plugins here: {}", known.join(", "))
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::config::closest;
 use crate::grant::Grants;
 use crate::guard::Guards;
 use crate::name::{JobName, PluginName, TableName, TargetName};
@@ -32,6 +33,38 @@ pub struct Config {
     pub plugins: BTreeMap<PluginName, PathBuf>,
     /// By name.
     pub jobs: BTreeMap<JobName, Job>,
+}
+
+impl Config {
+    /// The job of this name.
+    ///
+    /// # Errors
+    /// There is none; with the name that was most likely meant.
+    pub fn job(&self, name: &JobName) -> Result<&Job, NoJob> {
+        self.jobs.get(name).ok_or_else(|| {
+            let known = || self.jobs.keys().map(JobName::as_str);
+            let all = known().collect::<Vec<_>>().join(", ");
+            let hint = match closest(name.as_str(), known()) {
+                Some(meant) => format!("did you mean `{meant}`? its jobs are: {all}"),
+                None if all.is_empty() => format!("it has no jobs yet: add a section `[job.{name}]`"),
+                None => format!("its jobs are: {all}"),
+            };
+            NoJob {
+                name: name.clone(),
+                hint,
+            }
+        })
+    }
+}
+
+/// A job that the configuration has not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no job `{name}` in the configuration")]
+pub struct NoJob {
+    /// As it was asked for.
+    pub name: JobName,
+    /// What was most likely meant, and all jobs there are.
+    pub hint: String,
 }
 
 /// A text that may hold secrets or references to them (`${env:X}`): never shown, resolved only when it is used.

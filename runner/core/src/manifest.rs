@@ -3,6 +3,7 @@
 //! `plugin.toml` is the only source; `sereno plugin pack` appends it to the component. [`Manifest::parse`] reads it,
 //! [`Manifest::settle_params`] holds a job's params against it, [`Manifest::needs`] turns them into needs.
 
+mod named;
 mod params;
 mod parse;
 mod pattern;
@@ -18,6 +19,7 @@ use serde_json::Value as Json;
 use crate::grant::{Interface, Verb};
 use crate::name::PluginName;
 
+pub use named::Sought;
 pub use params::ParamError;
 pub use parse::ManifestError;
 pub use resolve::{Reference, ReferenceKind};

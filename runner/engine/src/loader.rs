@@ -104,7 +104,25 @@ impl Places {
         Err(PluginError::NotFound {
             name: name.clone(),
             places: places.iter().map(|path| path.display().to_string()).collect(),
+            known: self.known().into_iter().collect(),
         })
+    }
+
+    /// Names of the plugins that there are. A folder that cannot be read has none.
+    fn known(&self) -> BTreeSet<String> {
+        let in_folders = self
+            .folders
+            .iter()
+            .filter_map(|folder| folder.read_dir().ok())
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+        self.paths
+            .keys()
+            .map(ToString::to_string)
+            .chain(in_folders)
+            .collect()
     }
 }
 

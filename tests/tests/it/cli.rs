@@ -1,7 +1,8 @@
 //! Command-line sessions: `tests/cli/<case>/session.txt` is what a person types and sees, and the test types it again.
 //!
-//! A case is data: `sereno.toml`, optionally `files` (a path and an age in hours a line), and the session. What
-//! differs from run to run is replaced: run ids by RUN, times by TIME, durations by N ms, the folder by DIR.
+//! A case is data: `sereno.toml`, optionally `files` (a path and an age in hours a line) and `app.sql` (what the SQLite
+//! database `app.db` holds), and the session. What differs from run to run is replaced: run ids by RUN, times by TIME,
+//! durations by N ms, the folder by DIR, the one that programs are built in by TARGET.
 //! `SERENO_BLESS=1` writes the sessions anew; look at the difference before you commit it.
 
 use std::fmt::Write as _;
@@ -12,9 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use sereno_core::name::RunId;
 use sereno_tests::house::{plugins_folder, program};
+use sqlx::{Connection as _, SqliteConnection};
 
-#[test]
-fn sessions_go_as_they_are_written() {
+#[tokio::test]
+async fn sessions_go_as_they_are_written() {
     let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("cli");
     let mut names: Vec<_> = fs::read_dir(&cases)
         .unwrap()
@@ -26,7 +28,7 @@ fn sessions_go_as_they_are_written() {
     let mut wrong = Vec::new();
     for case in names {
         let wanted = fs::read_to_string(case.join("session.txt")).unwrap();
-        let found = play(&case, &wanted);
+        let found = play(&case, &wanted).await;
         if bless {
             fs::write(case.join("session.txt"), &found).unwrap();
         } else if found != wanted {
@@ -40,7 +42,7 @@ fn sessions_go_as_they_are_written() {
 }
 
 /// Types every `$ sereno ...` line of `session` in a fresh copy of the case, and answers the session as it went.
-fn play(case: &Path, session: &str) -> String {
+async fn play(case: &Path, session: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path().canonicalize().unwrap();
     fs::copy(case.join("sereno.toml"), home.join("sereno.toml")).unwrap();
@@ -48,13 +50,17 @@ fn play(case: &Path, session: &str) -> String {
     if let Ok(files) = fs::read_to_string(case.join("files")) {
         files.lines().for_each(|line| write_file(&home, line));
     }
+    if let Ok(sql) = fs::read_to_string(case.join("app.sql")) {
+        database(&home, &sql).await;
+    }
     let mut plan = String::new();
     let mut found = String::new();
     for line in session.lines().filter(|line| line.starts_with("$ ")) {
-        let words = line["$ ".len()..].replace("RUN", &plan);
-        let mut words = words.split_whitespace();
+        let mut words = words(&line["$ ".len()..].replace("RUN", &plan))
+            .unwrap()
+            .into_iter();
         found.extend([line, "\n"]);
-        let (text, code) = match words.next() {
+        let (text, code) = match words.next().as_deref() {
             Some("sereno") => {
                 let output = Command::new(program().unwrap())
                     .args(words)
@@ -81,6 +87,35 @@ fn play(case: &Path, session: &str) -> String {
         found.push('\n');
     }
     found
+}
+
+/// Splits as a shell does, as far as documents and sessions need it: single quotes, and comments.
+pub(super) fn words(command: &str) -> Result<Vec<String>, String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for letter in command.chars() {
+        match letter {
+            '\'' => quoted = !quoted,
+            '#' if !quoted && words.last().is_some_and(String::is_empty) => break,
+            ' ' if !quoted => words.push(String::new()),
+            '|' | '>' | '<' | ';' | '&' | '"' | '\\' | '$' | '`' if !quoted => {
+                return Err(format!("`{command}` needs a shell"));
+            }
+            letter => words.last_mut().unwrap().push(letter),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    Ok(words)
+}
+
+/// Makes the SQLite database `app.db`.
+pub(super) async fn database(home: &Path, sql: &str) {
+    let url = format!("sqlite://{}/app.db?mode=rwc", home.display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the SQL is the test's own")]
+    let sql = sqlx::AssertSqlSafe(sql);
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
 }
 
 /// The run that a command's output is about.
@@ -124,7 +159,11 @@ fn write_file(home: &Path, line: &str) {
 
 /// The text with what no two runs share replaced, word by word.
 fn replaced(text: &str, home: &Path) -> String {
-    let text = text.replace(&home.display().to_string(), "DIR");
+    let program = program().unwrap();
+    let target = program.ancestors().nth(2).unwrap();
+    let text = text
+        .replace(&home.display().to_string(), "DIR")
+        .replace(&target.display().to_string(), "TARGET");
     let mut lines = String::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();

@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sereno_tests::house::{plugins_folder, program};
-use sqlx::{Connection as _, SqliteConnection};
 
-use super::cli::run_id;
+use super::cli::{database, run_id, words};
 
 /// Languages of blocks that hold no commands.
 const SILENT: [&str; 2] = ["toml", "text"];
@@ -75,25 +74,6 @@ fn commands(block: &Block) -> Result<Vec<Vec<String>>, String> {
         return Err("a block of commands has none".to_owned());
     }
     Ok(commands)
-}
-
-/// Splits as a shell does, as far as documents need it: single quotes, and comments.
-fn words(command: &str) -> Result<Vec<String>, String> {
-    let mut words = vec![String::new()];
-    let mut quoted = false;
-    for letter in command.chars() {
-        match letter {
-            '\'' => quoted = !quoted,
-            '#' if !quoted && words.last().is_some_and(String::is_empty) => break,
-            ' ' if !quoted => words.push(String::new()),
-            '|' | '>' | '<' | ';' | '&' | '"' | '\\' | '$' | '`' if !quoted => {
-                return Err(format!("`{command}` needs a shell"));
-            }
-            letter => words.last_mut().unwrap().push(letter),
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    Ok(words)
 }
 
 /// Every document that people read, but those that are kept elsewhere.
@@ -185,13 +165,7 @@ async fn stage(home: &Path, jobs: &str) {
     fs::write(home.join("sereno.toml"), configuration).unwrap();
     fs::create_dir(home.join("temp")).unwrap();
     fs::write(home.join("temp/file"), "x").unwrap();
-    let url = format!("sqlite://{}/app.db?mode=rwc", home.display());
-    let sql = fs::read_to_string(documents.join("app.sql")).unwrap();
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
-    #[expect(clippy::disallowed_methods, reason = "the SQL is the test's own")]
-    let sql = sqlx::AssertSqlSafe(sql);
-    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-    connection.close().await.unwrap();
+    database(home, &fs::read_to_string(documents.join("app.sql")).unwrap()).await;
 }
 
 /// Types one command. The id of the last run stands for the word RUN.

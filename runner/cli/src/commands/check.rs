@@ -111,12 +111,11 @@ fn of_error(section: &str, error: DispatchError, spans: &Spans) -> Vec<Diagnosti
     }
 }
 
-/// A problem is about a path of the configuration, or about a job on a target.
+/// A problem is about a path of the configuration.
 fn of_problem(problem: Problem, spans: &Spans) -> Diagnostic {
-    let path = problem.at.split(" on ").next().unwrap_or_default();
     Diagnostic {
         code: "job",
-        span: spans.nearest(path),
+        span: spans.nearest(&problem.at),
         message: problem.message,
         label: String::new(),
         hint: problem.hint,
@@ -154,12 +153,7 @@ pub(super) fn wrong_request(
             parts.next() == Some("params") && parts.next().is_some_and(|param| given.contains(&param));
         is_of_a_job && !is_given
     };
-    let is_known = |problem: &Problem| {
-        reading
-            .spans
-            .nearest(problem.at.split(" on ").next().unwrap_or_default())
-            .is_some()
-    };
+    let is_known = |problem: &Problem| reading.spans.nearest(&problem.at).is_some();
     if !problems
         .iter()
         .all(|problem| is_in_file(problem) && is_known(problem))

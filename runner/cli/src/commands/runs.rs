@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use serde_json::{Value as Json, json};
+use sereno_core::job::Config;
 use sereno_core::name::JobName;
 use sereno_core::ports::ledger::{Flag, RunQuery};
 
@@ -15,7 +16,7 @@ use crate::render;
 pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result<u8, Failure> {
     let config = source(global)?.parse(output)?;
     if let Runs::List { job: Some(job), .. } = &args {
-        known(&config.jobs, job, output);
+        known(&config, job, output);
     }
     let ledger = compose::ledger(&config).await?;
     let now = compose::clock().now();
@@ -100,10 +101,11 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
 }
 
 /// Runs of a job that is no longer configured are still there; a typing mistake looks the same, so it is told.
-fn known<T>(jobs: &std::collections::BTreeMap<JobName, T>, job: &JobName, output: &Output) {
-    if !jobs.contains_key(job) {
+fn known(config: &Config, job: &JobName, output: &Output) {
+    if let Err(missing) = config.job(job) {
         output.talk(&format!(
-            "note: the configuration has no job `{job}`; its old runs are listed, if there are any"
+            "note: {missing}; its old runs are listed, if there are any\nhint: {}",
+            missing.hint
         ));
     }
 }

@@ -14,22 +14,12 @@ use crate::render::jobs::{due, due_json, next_runs};
 pub(super) fn schedule(global: &Global, args: &Schedule, output: &Output) -> Result<u8, Failure> {
     let Schedule::Next { job: only, count } = args;
     let config = source(global)?.parse(output)?;
-    if let Some(name) = only {
-        match config.jobs.get(name) {
-            None => {
-                let names: Vec<&str> = config.jobs.keys().map(JobName::as_str).collect();
-                return Err(
-                    Failure::usage(format!("there is no job `{name}` in the configuration"))
-                        .hint(format!("its jobs are: {}", names.join(", "))),
-                );
-            }
-            Some(job) if job.schedule.is_none() => {
-                output.talk(&format!(
-                    "job `{name}` has no schedule: it runs by hand, or as a round's step"
-                ));
-            }
-            Some(_) => {}
-        }
+    if let Some(name) = only
+        && config.job(name)?.schedule.is_none()
+    {
+        output.talk(&format!(
+            "job `{name}` has no schedule: it runs by hand, or as a round's step"
+        ));
     }
     let now = compose::clock().now().trunc_subsecs(0);
     let count = usize::try_from(*count).unwrap_or(usize::MAX);

@@ -84,7 +84,7 @@ pub(crate) fn line_of(text: &str, at: usize) -> usize {
 }
 
 /// The known word that somebody who wrote `word` most likely meant.
-pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the word may differ: `shedule` is `schedule`, `a` is nothing.
     let allowed = word.chars().count().div_ceil(3);
     known

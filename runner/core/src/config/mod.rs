@@ -33,7 +33,7 @@ use shape::{Key, Kind, Presence, Shape};
 
 pub use check::check_job;
 pub use database::Dialect;
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, closest};
 pub use origin::{Origin, origins};
 pub use schema::{reference_markdown, schema};
 pub use spans::Spans;

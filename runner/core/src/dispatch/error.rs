@@ -1,5 +1,6 @@
 //! What keeps a request from becoming a run, with what to do next.
 
+use crate::job::NoJob;
 use crate::name::RunId;
 use crate::ports::database::DatabaseError;
 use crate::ports::files::FilesError;
@@ -33,6 +34,9 @@ pub enum DispatchError {
     /// The request or the configuration is wrong: every mistake at once. Exit 2.
     #[error("{} problem(s) with the request; nothing was started", .0.len())]
     Usage(Vec<Problem>),
+    /// The configuration has no such job. Exit 2.
+    #[error(transparent)]
+    NoJob(#[from] NoJob),
     /// It may not be done, whatever the configuration says. Exit 3.
     #[error("{message}")]
     Refused {
@@ -77,6 +81,7 @@ impl DispatchError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_)
+            | Self::NoJob(_)
             | Self::Directory { .. }
             | Self::Plugin(PluginError::NotFound { .. })
             | Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. })

@@ -2,14 +2,16 @@
 //! anything is leased or started. Every mistake at once; nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use super::{DispatchError, Problem, Services};
+use crate::config::diagnostic::did_you_mean;
 use crate::grant::{Authority, Denied, Grants, Need, Path, Verb};
 use crate::job::{Job, Scope};
-use crate::manifest::{Reference, ReferenceKind};
+use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
 use crate::ports::database::{Database, Wanted};
 use crate::ports::files::Directory;
@@ -73,19 +75,7 @@ impl Examined {
 /// [`Examined::authority`], because it makes a refused run.
 pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examined, DispatchError> {
     let config = &services.config;
-    let Some(job) = config.jobs.get(&request.job) else {
-        let names: Vec<&str> = config
-            .jobs
-            .keys()
-            .map(super::super::name::JobName::as_str)
-            .collect();
-        return Err(DispatchError::Usage(vec![Problem::new(
-            format!("job.{}", request.job),
-            format!("there is no job `{}` in the configuration", request.job),
-            Some(format!("its jobs are: {}", names.join(", "))),
-        )]));
-    };
-    let job = job.clone();
+    let job = config.job(&request.job)?.clone();
     let plugin = services.plugins.inspect(&job.plugin).await?;
     let mut given = job.params.clone();
     given.extend(request.params.clone());
@@ -102,39 +92,45 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     let mut needs = config.needs(&plugin.manifest, &params).map_err(problems)?;
     let references = plugin.manifest.references(&params).map_err(problems)?;
     needs.sort();
-    let mut unknown = Vec::new();
+    let mut unknown = BTreeSet::new();
     let mut host_scoped = false;
     for target in needs.iter().map(|need| &need.on) {
         match target {
             Path::Directory(name) => match config.directories.get(name) {
                 Some(directory) => host_scoped |= directory.scope == Scope::Host,
-                None => unknown.push(format!("directory.{name}")),
+                None => {
+                    unknown.insert(("directory", name));
+                }
             },
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 match config.databases.get(name) {
                     // A SQLite file is this machine's own, as a directory is.
                     Some(database) => host_scoped |= database.url.reference().starts_with("sqlite:"),
-                    None => unknown.push(format!("database.{name}")),
+                    None => {
+                        unknown.insert(("database", name));
+                    }
                 }
             }
         }
     }
-    unknown.sort();
-    unknown.dedup();
     if !unknown.is_empty() {
-        return Err(DispatchError::Usage(
-            unknown
-                .into_iter()
-                .map(|target| {
-                    let hint = format!("add a section `[{target}]`, or name one that is there");
-                    Problem::new(
-                        format!("job.{}.params", job.name),
-                        format!("there is no {target}"),
-                        Some(hint),
-                    )
-                })
-                .collect(),
-        ));
+        let problem = |(section, name): (&str, &TargetName)| {
+            let (sought, known): (_, Vec<&str>) = if section == "database" {
+                let known = config.databases.keys().map(TargetName::as_str);
+                (Sought::Database(name), known.collect())
+            } else {
+                let known = config.directories.keys().map(TargetName::as_str);
+                (Sought::Directory(name), known.collect())
+            };
+            let place = plugin.manifest.param_naming(&params, sought);
+            let meant = did_you_mean(name.as_str(), known.iter().copied());
+            Problem::new(
+                at(place.as_deref().unwrap_or_default()),
+                format!("there is no `{section}.{name}`"),
+                Some(meant.unwrap_or_else(|| format!("add a section `[{section}.{name}]`"))),
+            )
+        };
+        return Err(DispatchError::Usage(unknown.into_iter().map(problem).collect()));
     }
     let mut targets: Vec<String> = needs.iter().map(|need| need.on.target()).collect();
     targets.sort();
@@ -196,19 +192,27 @@ pub async fn preflight(
             source,
         };
         let database = services.targets.database(&name).await.map_err(failed)?;
-        for missing in database.missing(&wanted(examined, &name)).await.map_err(failed)? {
-            problems.push(Problem::new(
-                format!("job.{} on database.{name}", examined.job.name),
-                format!("there is no {}", missing.what),
-                Some(missing.hint),
-            ));
+        let wanted = wanted(examined, &name);
+        if !database.missing(&wanted).await.map_err(failed)?.is_empty() {
+            // One by one: only so is it known which of them is missing, and where that is written.
+            for want in &wanted {
+                for missing in database.missing(from_ref(want)).await.map_err(failed)? {
+                    let text = format!("there is no {}", missing.what);
+                    let is_told = problems.iter().any(|problem: &Problem| problem.message == text);
+                    if !is_told {
+                        let place = place(services, examined, &name, want);
+                        problems.push(Problem::new(place, text, Some(missing.hint)));
+                    }
+                }
+            }
         }
         if problems.is_empty() && mode == Mode::Apply {
             for (table, verbs) in verbs_by_table(examined, &name) {
                 let verbs: Vec<Verb> = verbs.into_iter().collect();
                 for missing in database.rights_missing(&table, &verbs).await.map_err(failed)? {
+                    let on = Path::Table(name.clone(), table.clone());
                     problems.push(Problem::new(
-                        format!("job.{} on database.{name}", examined.job.name),
+                        format!("job.{}.grant.{on}", examined.job.name),
                         missing.what,
                         Some(missing.hint),
                     ));
@@ -221,6 +225,31 @@ pub async fn preflight(
         Ok(opened)
     } else {
         Err(DispatchError::Usage(problems))
+    }
+}
+
+/// Where the configuration names what is wanted: a param, or else the grant on its table.
+fn place(services: &Services, examined: &Examined, database: &TargetName, want: &Wanted) -> String {
+    let schema = services
+        .config
+        .databases
+        .get(database)
+        .map_or("", |target| target.dialect().default_schema());
+    let path = |table: TableName| Path::Table(database.clone(), table).canonical(schema);
+    let (Wanted::Table(table) | Wanted::Column(table, _) | Wanted::Index(table, _)) = want;
+    let on = path(table.clone());
+    let is = |kind: &ParamKind, text: &str| match (kind, want) {
+        (ParamKind::Table, Wanted::Table(_)) => text.parse().is_ok_and(|table| path(table) == on),
+        (ParamKind::Column, Wanted::Column(_, name)) | (ParamKind::Index, Wanted::Index(_, name)) => {
+            text == name
+        }
+        _ => false,
+    };
+    let job = &examined.job.name;
+    let manifest = &examined.plugin.manifest;
+    match manifest.param_naming(&examined.params, Sought::Within(database, &is)) {
+        Some(param) => format!("job.{job}.params.{param}"),
+        None => format!("job.{job}.grant.{on}"),
     }
 }
 

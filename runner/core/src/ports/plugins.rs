@@ -29,6 +29,8 @@ pub enum PluginError {
         name: PluginName,
         /// Where it was looked for.
         places: Vec<String>,
+        /// Plugins that are there.
+        known: Vec<String>,
     },
     /// It is none: no component, no manifest, an import that nobody offers, too large.
     #[error("plugin `{name}` cannot be loaded: {reason}")]
