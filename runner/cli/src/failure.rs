@@ -10,6 +10,7 @@ use sereno_core::ports::database::DatabaseError;
 use sereno_core::ports::ledger::LedgerError;
 use sereno_core::ports::plugins::PluginError;
 
+use crate::render::next::called;
 use crate::render::paint::Paint;
 
 /// Exit code of a failure without one of its own.
@@ -67,6 +68,12 @@ impl Failure {
     /// With this advice.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// With the commands of its advice as this program is called.
+    pub(crate) fn called(mut self, program: &str) -> Self {
+        self.hint = self.hint.map(|hint| called(&hint, program));
         self
     }
 

@@ -40,6 +40,7 @@ fn main() -> ExitCode {
         // A reader that went away has seen enough.
         Err(failure) if failure.is_broken_pipe => ExitCode::SUCCESS,
         Err(failure) => {
+            let failure = failure.called(&output.program);
             output.insist(&match output.format {
                 Format::Text => failure.text(output.paint_talk),
                 Format::Json => format!("{:#}", failure.json()),

@@ -8,6 +8,7 @@ use anstream::ColorChoice;
 use serde_json::Value as Json;
 
 use crate::args::{ColorWhen, Format, Global};
+use crate::render::next::program;
 use crate::render::paint::Paint;
 
 /// The process's streams as one command uses them.
@@ -23,6 +24,8 @@ pub(crate) struct Output {
     pub(crate) paint: Paint,
     /// For standard error.
     pub(crate) paint_talk: Paint,
+    /// How the program is called, for commands that it prints.
+    pub(crate) program: String,
     /// A person looks at standard error.
     pub(crate) is_watched: bool,
 }
@@ -40,6 +43,7 @@ impl Output {
             verbose: global.verbose,
             paint: paint(anstream::AutoStream::choice(&io::stdout())),
             paint_talk: paint(anstream::AutoStream::choice(&io::stderr())),
+            program: program(global.config.as_deref()),
             is_watched: !global.quiet && io::stderr().is_terminal(),
         }
     }

@@ -120,9 +120,11 @@ pub(super) async fn database(home: &Path, sql: &str) {
 
 /// The run that a command's output is about.
 pub(super) fn run_id(text: &str) -> Option<String> {
-    text.split_once(" plan ")
-        .or_else(|| text.split_once(" run "))
-        .and_then(|(_, rest)| id(rest))
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words
+        .windows(2)
+        .filter(|pair| matches!(pair[0], "plan" | "run"))
+        .find_map(|pair| id(pair[1].trim_end_matches(',')))
 }
 
 /// The run id that `text` starts with: ten of the characters that ids are made of.

@@ -5,6 +5,7 @@ use sereno_core::guard::Allowances;
 
 use super::check::{configuration, wrong_request};
 use super::run::{answer, stoppable};
+use super::runs::recorded;
 use super::source;
 use crate::args::{Apply, Global};
 use crate::compose::{self, Watching};
@@ -20,5 +21,6 @@ pub(super) async fn apply(global: &Global, args: Apply, output: &Output) -> Resu
     let applied = stoppable(output, |stop| dispatch::apply(&services, &args.run, allow, stop)).await?;
     watching.clear();
     let report = applied.map_err(|error| wrong_request(&source, &[], error, output))?;
-    answer(&report, None, args.fail_on, output)
+    let asked = recorded(&*services.ledger, &report.run, output).await?;
+    answer(&report, &asked, args.fail_on, output)
 }

@@ -56,7 +56,7 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
             let services = compose::offline(Arc::clone(&config))?;
             let examined = examine(&services, &RunRequest::manual(job)).await?;
             if output.is_text() {
-                output.data(&explain(&examined, zone, now, output.paint))?;
+                output.data(&explain(&examined, zone, now, &output.program, output.paint))?;
             } else {
                 output.document(&explain_json(&examined, zone, now))?;
             }

@@ -18,6 +18,7 @@ use crate::compose::{self, Watching};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::render;
+use crate::render::next::Asked;
 
 /// What a process that a signal ended answers to its shell.
 const EXIT_CANCELLED: u8 = 130;
@@ -43,41 +44,52 @@ async fn submit(
     let config = configuration(&source, output).await?;
     let watching = Watching::new(output);
     let services = compose::services(config, &watching).await?;
-    let (request, key) = request(&services, job, mode, &how, once);
+    let request = request(&services, job, mode, &how, once);
+    let recorded = Asked::recorded(&output.program, &request);
     let submitted = stoppable(output, |stop| dispatch::submit(&services, request, stop)).await?;
     watching.clear();
     let given: Vec<&str> = how.params.iter().map(|(name, _)| name.as_str()).collect();
     let report = submitted.map_err(|error| wrong_request(&source, &given, error, output))?;
-    answer(&report, Some(&key), how.fail_on, output)
+    // What is left is this very work; anything else is asked for as it was before, and so at its own time.
+    let asked = if report.continued {
+        recorded
+    } else {
+        Asked {
+            at: how.at,
+            key: how.key,
+            ..recorded
+        }
+    };
+    answer(&report, &asked, how.fail_on, output)
 }
 
-/// The request, and its key, which the command that goes on with it has to name.
-fn request(services: &Services, job: JobName, mode: Mode, how: &RunHow, once: bool) -> (RunRequest, String) {
-    let key = how
-        .key
-        .clone()
-        .unwrap_or_else(|| RunId::from_entropy(services.entropy.next()).to_string());
-    let request = RunRequest {
+fn request(services: &Services, job: JobName, mode: Mode, how: &RunHow, once: bool) -> RunRequest {
+    let random = || RunId::from_entropy(services.entropy.next()).to_string();
+    RunRequest {
         params: how.params.iter().cloned().collect(),
         mode,
         // A whole second behind us is as good as now, and reads better wherever a cutoff is told.
         scheduled_at: Some(how.at.unwrap_or_else(|| services.clock.now().trunc_subsecs(0))),
-        key: Some(key.clone()),
+        key: Some(how.key.clone().unwrap_or_else(random)),
         once,
         ..RunRequest::manual(job)
-    };
-    (request, key)
+    }
 }
 
 /// Writes the report and answers its exit code.
 pub(super) fn answer(
     report: &Report,
-    key: Option<&str>,
+    asked: &Asked,
     fail_on: FailOn,
     output: &Output,
 ) -> Result<u8, Failure> {
     if output.is_text() {
-        output.data(&render::report::report(report, key, output.verbose, output.paint))?;
+        output.data(&render::report::report(
+            report,
+            asked,
+            output.verbose,
+            output.paint,
+        ))?;
     } else {
         let document = serde_json::to_value(report).context("could not write the report as JSON")?;
         output.document(&document)?;

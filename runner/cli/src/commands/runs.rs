@@ -3,8 +3,9 @@
 use anyhow::Context as _;
 use serde_json::{Value as Json, json};
 use sereno_core::job::Config;
-use sereno_core::name::JobName;
-use sereno_core::ports::ledger::{Flag, RunQuery};
+use sereno_core::name::{JobName, RunId};
+use sereno_core::ports::ledger::{Flag, Ledger, RunQuery};
+use sereno_core::run::RunEvent;
 
 use super::source;
 use crate::args::{Global, Runs};
@@ -12,6 +13,7 @@ use crate::compose;
 use crate::failure::{Failure, USAGE};
 use crate::output::{DOCUMENT_SCHEMA_VERSION, Output};
 use crate::render;
+use crate::render::next::Asked;
 
 pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result<u8, Failure> {
     let config = source(global)?.parse(output)?;
@@ -40,9 +42,10 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
             let row = ledger.run(&run).await?;
             match ledger.report(&row.id).await? {
                 Some(report) if output.is_text() => {
+                    let asked = recorded(&*ledger, &row.id, output).await?;
                     output.data(&render::report::report(
                         &report,
-                        None,
+                        &asked,
                         output.verbose,
                         output.paint,
                     ))?;
@@ -55,7 +58,13 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
                 None => {
                     let effects = render::runs::effects_so_far(&ledger.events(&row.id).await?);
                     if output.is_text() {
-                        output.data(&render::runs::at_work(&row, &effects, now, output.paint))?;
+                        output.data(&render::runs::at_work(
+                            &row,
+                            &effects,
+                            now,
+                            &output.program,
+                            output.paint,
+                        ))?;
                     } else {
                         output.document(&json!({
                             "schema_version": DOCUMENT_SCHEMA_VERSION,
@@ -98,6 +107,18 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
         }
     }
     Ok(0)
+}
+
+/// What a run was asked with, as the ledger has it.
+pub(super) async fn recorded(ledger: &dyn Ledger, run: &RunId, output: &Output) -> Result<Asked, Failure> {
+    let events = ledger.events(run).await?;
+    Ok(events
+        .iter()
+        .find_map(|stored| match &stored.event {
+            RunEvent::Started { request, .. } => Some(Asked::recorded(&output.program, request)),
+            _ => None,
+        })
+        .unwrap_or_else(|| Asked::plainly(&output.program)))
 }
 
 /// Runs of a job that is no longer configured are still there; a typing mistake looks the same, so it is told.

@@ -28,7 +28,8 @@ use crate::compose::{self, Watching};
 use crate::config_source::{FILE_NAME, Source};
 use crate::failure::{Failure, USAGE};
 use crate::output::{DOCUMENT_SCHEMA_VERSION, Output};
-use crate::render::report::{report as report_text, shell_quoted};
+use crate::render::next::{Asked, shell_quoted};
+use crate::render::report::report as report_text;
 use crate::render::table::table;
 use postgres::Server;
 use world::{JOBS, Table, World};
@@ -213,7 +214,12 @@ impl Tour<'_> {
     /// Shows a report; a run that did not succeed ends the tour.
     fn tell(&self, report: &Report) -> Result<(), Failure> {
         self.watching.clear();
-        self.say(report_text(report, None, self.output.verbose, self.output.paint).trim_end());
+        let asked = Asked {
+            // What the tour does next it does from its own folder.
+            at: Some(self.at),
+            ..Asked::plainly("sereno")
+        };
+        self.say(report_text(report, &asked, self.output.verbose, self.output.paint).trim_end());
         if report.outcome == Outcome::Succeeded {
             return Ok(());
         }

@@ -189,7 +189,7 @@ fn cutoffs(examined: &Examined, at: Instant) -> Vec<(String, Duration, Instant)>
 }
 
 /// All about one job.
-pub(crate) fn explain(examined: &Examined, zone: &Zone, now: Instant, paint: Paint) -> String {
+pub(crate) fn explain(examined: &Examined, zone: &Zone, now: Instant, program: &str, paint: Paint) -> String {
     let job = &examined.job;
     let manifest = &examined.plugin.manifest;
     let mut text = format!(
@@ -256,7 +256,7 @@ pub(crate) fn explain(examined: &Examined, zone: &Zone, now: Instant, paint: Pai
         );
     }
     text.push_str(&format!(
-        "{} sereno plan {}\n",
+        "{} {program} plan {}\n",
         paint.hint("what would it do?"),
         job.name
     ));

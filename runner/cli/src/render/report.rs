@@ -3,19 +3,18 @@
 use std::collections::BTreeMap;
 
 use chrono::SubsecRound as _;
-use sereno_core::dispatch::PLAN_VALID;
-use sereno_core::guard::Guards;
 use sereno_core::report::{Finding, Report};
-use sereno_core::run::{Mode, Outcome, Reason, Refusal};
+use sereno_core::run::{Mode, Outcome, Reason};
 use sereno_core::units::{show_bytes, show_count, show_counted, show_duration};
-use sereno_core::value::{rfc3339, show_instant};
+use sereno_core::value::show_instant;
 
+use super::next::{Asked, next};
 use super::paint::Paint;
 use super::table::table;
 use super::words;
 
-/// The whole report. `key` is the operator's own key, for the command that goes on.
-pub(crate) fn report(report: &Report, key: Option<&str>, verbose: u8, paint: Paint) -> String {
+/// The whole report, with the commands that go on from what was `asked`.
+pub(crate) fn report(report: &Report, asked: &Asked, verbose: u8, paint: Paint) -> String {
     let mut text = heading(report, paint);
     for effect in report.effects() {
         text.push_str(&format!("  {}\n", words::effect(effect, report.mode, paint)));
@@ -29,8 +28,7 @@ pub(crate) fn report(report: &Report, key: Option<&str>, verbose: u8, paint: Pai
     if verbose > 0 {
         text.push_str(&format!("{}\n", paint.faint(used(report))));
     }
-    for line in next(report, key) {
-        let (why, command) = line.split_once(": ").unwrap_or(("next", &line));
+    for (why, command) in next(report, asked) {
         text.push_str(&format!("{} {command}\n", paint.hint(format!("{why}:"))));
     }
     text
@@ -163,117 +161,15 @@ fn used(report: &Report) -> String {
     )
 }
 
-/// What to do now: why, a colon, the command.
-fn next(report: &Report, key: Option<&str>) -> Vec<String> {
-    let (run, job) = (&report.run, &report.job);
-    let mut lines = Vec::new();
-    match &report.outcome {
-        Outcome::Succeeded
-            if report.mode == Mode::Plan && report.effects().any(|effect| effect.planned > 0) =>
-        {
-            lines.push(format!(
-                "apply it: sereno apply {run} (valid until {})",
-                valid_until(report)
-            ));
-        }
-        Outcome::Refused(Refusal::Guard, _) => lines.extend(beyond_a_guard(report)),
-        Outcome::Refused(Refusal::PlanNeeded, _) | Outcome::Partial(_) => {
-            lines.push(format!("see it first: sereno plan {job}"));
-        }
-        Outcome::Continued => lines.push(match key {
-            Some(key) => format!(
-                "more is left: sereno run {job} --key {} --at {} --once",
-                shell_quoted(key),
-                rfc3339(report.scheduled_at)
-            ),
-            None => format!("more is left: sereno run {job}"),
-        }),
-        Outcome::Cancelled | Outcome::Interrupted => {
-            lines.push(format!("what is done stays done; the rest: sereno run {job}"));
-        }
-        Outcome::Failed(_) | Outcome::Trap(_) | Outcome::Invalid(_) | Outcome::Limit(..) => {
-            lines.push(format!("what its plugin said: sereno runs logs {run}"));
-        }
-        Outcome::Retryable(_) | Outcome::Unreachable(_) | Outcome::Lost(_) => {
-            lines.push(format!("try again: sereno run {job}"));
-        }
-        Outcome::Succeeded | Outcome::Skipped(..) | Outcome::Refused(..) | Outcome::Usage(_) => {}
-    }
-    lines
-}
-
-/// To the minute, and never later than it is.
-fn valid_until(report: &Report) -> String {
-    (report.started_at + PLAN_VALID)
-        .format("%Y-%m-%d %H:%M UTC")
-        .to_string()
-}
-
-fn beyond_a_guard(report: &Report) -> Vec<String> {
-    let exceeded: Vec<_> = report
-        .effects()
-        .filter_map(|effect| effect.guard.as_ref())
-        .filter(|guard| guard.exceeded)
-        .collect();
-    if report.mode == Mode::Apply {
-        return vec![format!("see what it would do in all: sereno plan {}", report.job)];
-    }
-    let fixed: Vec<&str> = exceeded
-        .iter()
-        .map(|guard| guard.name.as_str())
-        .filter(|name| !Guards::LIFTABLE.contains(name))
-        .collect();
-    if let Some(name) = fixed.first() {
-        return vec![format!(
-            "no apply can lift {name}: change the job's params, or `guard` under [job.{}]",
-            report.job
-        )];
-    }
-    // Of two tables beyond the same guard, the worse one says how far it must be lifted.
-    let mut allow = BTreeMap::<&str, f64>::new();
-    for guard in exceeded {
-        let value = allow.entry(guard.name.as_str()).or_default();
-        *value = value.max(guard.found.ceil());
-    }
-    if allow.is_empty() {
-        return vec![format!("its guards: sereno jobs explain {}", report.job)];
-    }
-    let flags: String = allow
-        .iter()
-        .map(|(name, value)| format!(" --allow {name}={value}"))
-        .collect();
-    vec![
-        format!(
-            "if that is what you want: sereno apply {}{flags} (valid until {})",
-            report.run,
-            valid_until(report)
-        ),
-        format!("after a change to the configuration: sereno plan {}", report.job),
-    ]
-}
-
-/// As it can be pasted into a shell.
-pub(crate) fn shell_quoted(text: &str) -> String {
-    if !text.is_empty()
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "-_.:/=@+".contains(c))
-    {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use sereno_core::grant::Verb;
     use sereno_core::guard::GuardState;
     use sereno_core::name::RunId;
     use sereno_core::report::{
         Effect, LimitsUsed, Measurement, REPORT_SCHEMA_VERSION, Severity, TargetReport,
     };
-    use sereno_core::run::Skip;
+    use sereno_core::run::{Refusal, Skip};
     use sereno_core::value::Instant;
 
     use super::*;
@@ -282,7 +178,7 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    fn sample(mode: Mode, outcome: Outcome, guard: GuardState) -> Report {
+    pub(in super::super) fn sample(mode: Mode, outcome: Outcome, guard: GuardState) -> Report {
         let planned = 3_120;
         Report {
             schema_version: REPORT_SCHEMA_VERSION,
@@ -327,12 +223,12 @@ mod tests {
         }
     }
 
-    fn within() -> GuardState {
+    pub(in super::super) fn within() -> GuardState {
         GuardState::new("max_rows_percent", 20.0, 7.8)
     }
 
     fn text(sample: &Report) -> String {
-        report(sample, None, 0, Paint::plain())
+        report(sample, &Asked::plainly("sereno"), 0, Paint::plain())
     }
 
     #[test]
@@ -343,7 +239,7 @@ mod tests {
              \x20 would delete 3,120 of 40,000 rows (7.8 %) from app.user_sessions, \
              updated_at before 2026-11-17 02:30 UTC; guard 20 %\n\
              succeeded in 1.2 s; nothing was changed\n\
-             apply it: sereno apply k3v9x2m4qd (valid until 2026-11-25 02:30 UTC)\n"
+             apply it (valid until 2026-11-25 02:30 UTC): sereno apply k3v9x2m4qd\n"
         );
     }
 
@@ -367,8 +263,8 @@ mod tests {
         assert!(
             text.ends_with(
                 "refused(guard) in 1.2 s; nothing was changed\n  too much\n\
-                 if that is what you want: sereno apply k3v9x2m4qd --allow max_rows_percent=8 \
-                 (valid until 2026-11-25 02:30 UTC)\n\
+                 if that is what you want (valid until 2026-11-25 02:30 UTC): \
+                 sereno apply k3v9x2m4qd --allow max_rows_percent=8\n\
                  after a change to the configuration: sereno plan expired-sessions\n"
             ),
             "{text}"
@@ -439,18 +335,6 @@ mod tests {
     }
 
     #[test]
-    fn what_continues_names_its_key_ready_for_a_shell() {
-        let report = sample(Mode::Apply, Outcome::Continued, within());
-        let text = super::report(&report, Some("it's mine"), 0, Paint::plain());
-        assert!(
-            text.ends_with(
-                "more is left: sereno run expired-sessions --key 'it'\\''s mine' --at 2026-11-24T02:30:00Z --once\n"
-            ),
-            "{text}"
-        );
-    }
-
-    #[test]
     fn measurements_line_up_and_unknown_says_why() {
         let mut report = sample(
             Mode::Apply,
@@ -490,8 +374,8 @@ mod tests {
     #[test]
     fn without_colour_no_escape_is_written_and_with_it_the_words_are_the_same() {
         let sample = sample(Mode::Plan, Outcome::Succeeded, within());
-        let colored = report(&sample, None, 1, Paint::colored());
-        let plain = report(&sample, None, 1, Paint::plain());
+        let colored = report(&sample, &Asked::plainly("sereno"), 1, Paint::colored());
+        let plain = report(&sample, &Asked::plainly("sereno"), 1, Paint::plain());
         assert!(!plain.contains('\x1b') && colored.contains('\x1b'));
         assert_eq!(anstream::adapter::strip_str(&colored).to_string(), plain);
     }

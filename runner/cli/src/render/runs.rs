@@ -67,7 +67,7 @@ fn why(reason: &Reason) -> String {
 }
 
 /// A run that has not ended: what it has recorded so far.
-pub(crate) fn at_work(row: &RunRow, effects: &[Effect], now: Instant, paint: Paint) -> String {
+pub(crate) fn at_work(row: &RunRow, effects: &[Effect], now: Instant, program: &str, paint: Paint) -> String {
     let mut text = format!(
         "{} {}\n",
         paint.strong(&row.job),
@@ -81,7 +81,7 @@ pub(crate) fn at_work(row: &RunRow, effects: &[Effect], now: Instant, paint: Pai
         text.push_str(&format!("  {}\n", words::effect(effect, row.mode, paint)));
     }
     text.push_str(&format!(
-        "{} for {}, since {}\n{} sereno runs cancel {}\n",
+        "{} for {}, since {}\n{} {program} runs cancel {}\n",
         paint.warn("at work"),
         took(row, now),
         show_instant(second(row.started_at)),

@@ -1,0 +1,2 @@
+create table user_sessions (id integer primary key, updated_at text);
+insert into user_sessions (updated_at) values ('2020-01-01 00:00:00'), ('2020-01-02 00:00:00'), ('2020-01-03 00:00:00');
