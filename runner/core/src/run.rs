@@ -55,6 +55,17 @@ impl Reason {
     pub fn is_scheduled(&self) -> bool {
         matches!(self, Self::Tick | Self::Event(_))
     }
+
+    /// Short and stable: `manual`, `apply(k3v9x2m4qd)`.
+    pub fn label(&self) -> String {
+        match self {
+            Self::Manual => "manual".into(),
+            Self::Tick => "tick".into(),
+            Self::Event(shape) => format!("event({shape})"),
+            Self::Apply(plan) => format!("apply({plan})"),
+            Self::Continuation => "continuation".into(),
+        }
+    }
 }
 
 /// Everything a trigger hands to dispatch. Two runs differ only in these values.

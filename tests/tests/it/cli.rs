@@ -5,15 +5,17 @@
 //! durations by N ms, the folder by DIR, the one that programs are built in by TARGET.
 //! `SERENO_BLESS=1` writes the sessions anew; look at the difference before you commit it.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use sereno_core::name::RunId;
 use sereno_tests::house::{plugins_folder, program};
 use sqlx::{Connection as _, SqliteConnection};
+use tempfile::TempDir;
 
 #[tokio::test]
 async fn sessions_go_as_they_are_written() {
@@ -41,40 +43,77 @@ async fn sessions_go_as_they_are_written() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Types every `$ sereno ...` line of `session` in a fresh copy of the case, and answers the session as it went.
-async fn play(case: &Path, session: &str) -> String {
+/// How a run ended and where it came from are the same texts in its report, in its list and at its end.
+#[tokio::test]
+async fn programs_read_one_shape_of_a_run() {
+    let folder = stage(&Path::new(env!("CARGO_MANIFEST_DIR")).join("cli/grant-removed")).await;
+    let read = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&sereno(folder.path(), words).stdout).unwrap()
+    };
+    let report = read(&["run", "temp-files", "--json"]);
+    let stored = read(&["runs", "show", report["run"].as_str().unwrap(), "--json"]);
+    let list = read(&["runs", "list", "--json"]);
+    let jobs = read(&["jobs", "list", "--json"]);
+    for run in [&report, &stored, &list["runs"][0], &jobs["jobs"][0]["last"]] {
+        assert_eq!(
+            (&run["outcome"], &run["reason"]),
+            (&"refused(grant)".into(), &"manual".into())
+        );
+    }
+    assert_eq!(report, stored);
+    assert!(
+        report["message"]
+            .as_str()
+            .unwrap()
+            .ends_with("directory.temp = [\"read\", \"remove\"]")
+    );
+}
+
+/// A fresh copy of a case.
+async fn stage(case: &Path) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let home = folder.path().canonicalize().unwrap();
+    let home = folder.path();
     fs::copy(case.join("sereno.toml"), home.join("sereno.toml")).unwrap();
     std::os::unix::fs::symlink(plugins_folder().unwrap(), home.join("plugins")).unwrap();
     if let Ok(files) = fs::read_to_string(case.join("files")) {
-        files.lines().for_each(|line| write_file(&home, line));
+        files.lines().for_each(|line| write_file(home, line));
     }
     if let Ok(sql) = fs::read_to_string(case.join("app.sql")) {
-        database(&home, &sql).await;
+        database(home, &sql).await;
     }
+    folder
+}
+
+/// The program, run in `home` with these words.
+fn sereno(home: &Path, words: &[impl AsRef<OsStr>]) -> Output {
+    Command::new(program().unwrap())
+        .args(words)
+        .current_dir(home)
+        .env("SERENO_CACHE_DIR", &sereno_tests::guests::guests().cache)
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100")
+        .env_remove("SERENO_CONFIG")
+        .env_remove("SERENO_FORMAT")
+        .output()
+        .unwrap()
+}
+
+/// Types every `$ sereno ...` line of `session` in a fresh copy of the case, and answers the session as it went.
+async fn play(case: &Path, session: &str) -> String {
+    let folder = stage(case).await;
+    let home = folder.path().canonicalize().unwrap();
     let mut plan = String::new();
     let mut found = String::new();
     for line in session.lines().filter(|line| line.starts_with("$ ")) {
-        let mut words = words(&line["$ ".len()..].replace("RUN", &plan))
-            .unwrap()
-            .into_iter();
+        let words = words(&line["$ ".len()..].replace("RUN", &plan)).unwrap();
         found.extend([line, "\n"]);
-        let (text, code) = match words.next().as_deref() {
-            Some("sereno") => {
-                let output = Command::new(program().unwrap())
-                    .args(words)
-                    .current_dir(&home)
-                    .env("SERENO_CACHE_DIR", &sereno_tests::guests::guests().cache)
-                    .env("NO_COLOR", "1")
-                    .env("COLUMNS", "100")
-                    .env_remove("SERENO_CONFIG")
-                    .output()
-                    .unwrap();
+        let (text, code) = match words[0].as_str() {
+            "sereno" => {
+                let output = sereno(&home, &words[1..]);
                 let text = [output.stdout, output.stderr].concat();
                 (String::from_utf8(text).unwrap(), output.status.code().unwrap())
             }
-            Some("ls") => (list(&home.join(words.next().unwrap())), 0),
+            "ls" => (list(&home.join(&words[1])), 0),
             other => panic!("a session knows `sereno` and `ls`, not {other:?}"),
         };
         if let Some(run) = run_id(&text) {

@@ -91,8 +91,7 @@ pub(super) fn answer(
             output.paint,
         ))?;
     } else {
-        let document = serde_json::to_value(report).context("could not write the report as JSON")?;
-        output.document(&document)?;
+        output.document(&render::json::report(report))?;
     }
     Ok(report.exit_code(fail_on.severity()))
 }

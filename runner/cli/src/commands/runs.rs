@@ -1,7 +1,6 @@
 //! `runs list | show | logs | cancel`: what has run.
 
-use anyhow::Context as _;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 use sereno_core::job::Config;
 use sereno_core::name::{JobName, RunId};
 use sereno_core::ports::ledger::{Flag, Ledger, RunQuery};
@@ -34,8 +33,7 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
             if output.is_text() {
                 output.data(&render::runs::list(&rows, now, output.paint))?;
             } else {
-                let rows: Result<Vec<Json>, _> = rows.iter().map(serde_json::to_value).collect();
-                output.documents("runs", rows.context("could not write the runs as JSON")?)?;
+                output.documents("runs", rows.iter().map(render::json::row).collect())?;
             }
         }
         Runs::Show { run } => {
@@ -50,11 +48,7 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
                         output.paint,
                     ))?;
                 }
-                Some(report) => {
-                    output.document(
-                        &serde_json::to_value(&report).context("could not write the report as JSON")?,
-                    )?;
-                }
+                Some(report) => output.document(&render::json::report(&report))?,
                 None => {
                     let effects = render::runs::effects_so_far(&ledger.events(&row.id).await?);
                     if output.is_text() {
@@ -68,7 +62,7 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
                     } else {
                         output.document(&json!({
                             "schema_version": DOCUMENT_SCHEMA_VERSION,
-                            "row": row,
+                            "row": render::json::row(&row),
                             "effects": effects,
                         }))?;
                     }

@@ -72,7 +72,7 @@ pub(crate) fn list_json(jobs: &[Listed<'_>], zone: &Zone, now: Instant) -> Vec<J
                 "plugin": job.plugin,
                 "schedule": job.schedule.as_ref().map(Schedule::text),
                 "next": job.schedule.as_ref().and_then(|schedule| schedule.next_after(now, zone)),
-                "last": listed.last,
+                "last": listed.last.as_ref().map(super::json::row),
             })
         })
         .collect()

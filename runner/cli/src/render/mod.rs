@@ -4,6 +4,7 @@
 
 pub(crate) mod diagnostics;
 pub(crate) mod jobs;
+pub(crate) mod json;
 pub(crate) mod next;
 pub(crate) mod paint;
 pub(crate) mod plugin;

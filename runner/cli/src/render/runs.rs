@@ -157,7 +157,7 @@ pub(crate) fn ended(row: &RunRow) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use sereno_core::name::RunId;
     use sereno_core::run::Mode;
 
@@ -167,7 +167,7 @@ mod tests {
         text.parse().expect("a time")
     }
 
-    fn row(id: &str, outcome: Option<&str>) -> RunRow {
+    pub(in super::super) fn row(id: &str, outcome: Option<&str>) -> RunRow {
         RunRow {
             id: RunId::try_from(id.to_owned()).expect("an id"),
             key: "k".to_owned(),

@@ -1,0 +1,50 @@
+//! Runs as programs read them: how a run ended and where it came from are the same short texts everywhere.
+//!
+//! The ledger keeps its own shape, in which a report can be read back; `docs/json.md` describes this one.
+
+use serde_json::{Value as Json, json};
+use sereno_core::ports::ledger::RunRow;
+use sereno_core::report::Report;
+
+/// A whole report, with what its outcome says in `message`.
+pub(crate) fn report(report: &Report) -> Json {
+    let mut document = json!(report);
+    document["outcome"] = json!(report.outcome.label());
+    document["message"] = json!(report.outcome.message());
+    document["reason"] = json!(report.reason.label());
+    document
+}
+
+/// A run in a list. Its outcome is a label already; null while it is at work.
+pub(crate) fn row(row: &RunRow) -> Json {
+    let mut document = json!(row);
+    document["reason"] = json!(row.reason.label());
+    document
+}
+
+#[cfg(test)]
+mod tests {
+    use sereno_core::run::{Mode, Outcome, Reason, Refusal};
+
+    use super::super::report::tests::{sample, within};
+    use super::super::runs::tests::row as sample_row;
+
+    #[test]
+    fn a_report_and_a_list_tell_an_outcome_and_a_reason_alike() {
+        let outcome = Outcome::Refused(Refusal::Guard, "too much".to_owned());
+        let mut report = sample(Mode::Apply, outcome, within());
+        report.reason = Reason::Apply(report.run.clone());
+        let mut row = sample_row("0000000000", Some("refused(guard)"));
+        row.reason = report.reason.clone();
+        let (report, row) = (super::report(&report), super::row(&row));
+        for document in [&report, &row] {
+            assert_eq!(document["outcome"], "refused(guard)");
+            assert_eq!(document["reason"], "apply(k3v9x2m4qd)");
+        }
+        assert_eq!(report["message"], "too much");
+        let succeeded = sample(Mode::Apply, Outcome::Succeeded, within());
+        assert!(super::report(&succeeded)["message"].is_null());
+        let at_work = super::row(&sample_row("0000000000", None));
+        assert!(at_work["outcome"].is_null());
+    }
+}
