@@ -10,6 +10,9 @@ use sereno_core::report::Severity;
 use sereno_core::units::parse_size;
 use sereno_core::value::Instant;
 
+/// Stands for `--format` where that is not given.
+pub(crate) const FORMAT_VARIABLE: &str = "SERENO_FORMAT";
+
 /// Runs maintenance jobs as sandboxed WebAssembly plugins that hold only the keys they need.
 #[derive(Debug, Parser)]
 #[command(
@@ -49,7 +52,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, value_name = "FILE", env = "SERENO_CONFIG", hide_env = true, value_hint = ValueHint::FilePath)]
     pub(crate) config: Option<PathBuf>,
     /// How data is written to standard output
-    #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = "SERENO_FORMAT", hide_env = true)]
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, env = FORMAT_VARIABLE, hide_env = true)]
     pub(crate) format: Format,
     /// The same as --format json
     #[arg(long, global = true)]

@@ -10,6 +10,8 @@ use sereno_core::ports::database::DatabaseError;
 use sereno_core::ports::ledger::LedgerError;
 use sereno_core::ports::plugins::PluginError;
 
+use crate::args::Format;
+use crate::output::DOCUMENT_SCHEMA_VERSION;
 use crate::render::next::called;
 use crate::render::paint::Paint;
 
@@ -107,12 +109,23 @@ impl Failure {
             message.push_str(": ");
             message.push_str(cause);
         }
-        let mut document =
-            json!({ "code": self.code, "exit": self.exit, "message": message, "hint": self.hint });
-        if let Some(details) = &self.details {
-            document["problems"] = Json::Array(details.problems.clone());
+        let problems = self.details.as_ref().map_or(&[][..], |details| &details.problems);
+        json!({
+            "schema_version": DOCUMENT_SCHEMA_VERSION,
+            "code": self.code,
+            "exit": self.exit,
+            "message": message,
+            "hint": self.hint,
+            "problems": problems,
+        })
+    }
+
+    /// The same as text, on one line where a line is a document.
+    pub(crate) fn document(&self, format: Format) -> String {
+        match format {
+            Format::Ndjson => self.json().to_string(),
+            Format::Json | Format::Text => format!("{:#}", self.json()),
         }
-        document
     }
 }
 

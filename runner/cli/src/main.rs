@@ -15,6 +15,7 @@ mod failure;
 mod logging;
 mod output;
 mod render;
+mod usage;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -23,8 +24,8 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use clap::error::ErrorKind;
 
-use args::{Arguments, Format};
-use failure::{Failure, USAGE};
+use args::{Arguments, FORMAT_VARIABLE, Format};
+use failure::USAGE;
 use output::Output;
 
 fn main() -> ExitCode {
@@ -43,8 +44,7 @@ fn main() -> ExitCode {
             let failure = failure.called(&output.program);
             output.insist(&match output.format {
                 Format::Text => failure.text(output.paint_talk),
-                Format::Json => format!("{:#}", failure.json()),
-                Format::Ndjson => failure.json().to_string(),
+                format => failure.document(format),
             });
             ExitCode::from(failure.exit)
         }
@@ -54,34 +54,12 @@ fn main() -> ExitCode {
 /// Help and versions are answers; everything else is a wrong command line, told as the caller reads.
 fn answer_clap(error: &clap::Error, given: &[OsString]) -> ExitCode {
     let is_answer = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if !is_answer && wants_json(given) {
-        let text = error.render().to_string();
-        let mut lines = text.trim().lines();
-        let message = lines
-            .next()
-            .unwrap_or_default()
-            .trim_start_matches("error: ")
-            .to_owned();
-        let failure = Failure::usage(message).hint("`sereno --help` lists the commands");
-        let _ = writeln!(std::io::stderr(), "{}", failure.json());
-        return ExitCode::from(USAGE);
-    }
-    // Nobody is left to tell when this fails.
-    let _ = error.print();
-    if is_answer {
-        ExitCode::SUCCESS
+    let format = usage::format(given, std::env::var_os(FORMAT_VARIABLE).as_deref());
+    // Nobody is left to tell when writing fails.
+    if is_answer || format == Format::Text {
+        let _ = error.print();
     } else {
-        ExitCode::from(USAGE)
+        let _ = writeln!(std::io::stderr(), "{}", usage::failure(error).document(format));
     }
-}
-
-/// Whether a command line that could not be parsed asked for JSON.
-fn wants_json(given: &[OsString]) -> bool {
-    let words: Vec<&str> = given.iter().filter_map(|word| word.to_str()).collect();
-    words
-        .iter()
-        .any(|word| matches!(*word, "--json" | "--format=json" | "--format=ndjson"))
-        || words
-            .windows(2)
-            .any(|pair| pair[0] == "--format" && matches!(pair[1], "json" | "ndjson"))
+    ExitCode::from(if is_answer { 0 } else { USAGE })
 }

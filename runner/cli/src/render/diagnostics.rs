@@ -53,6 +53,7 @@ pub(crate) fn json(file: &Path, source: &str, mistakes: &[Diagnostic]) -> Vec<Js
             json!({
                 "code": mistake.code,
                 "message": mistake.message,
+                "label": mistake.label,
                 "file": file.display().to_string(),
                 "line": place.map(|(line, _)| line),
                 "column": place.map(|(_, column)| column),
@@ -142,7 +143,10 @@ error[unknown-key]: `shedule` is not a key of a job
             (&json[1]["line"], &json[1]["column"]),
             (&Json::from(5), &Json::from(1))
         );
-        assert_eq!(json[1]["code"], "unknown-key");
+        assert_eq!(
+            (&json[1]["code"], &json[1]["label"]),
+            (&Json::from("unknown-key"), &Json::from("nobody reads this"))
+        );
     }
 
     #[test]
