@@ -109,7 +109,7 @@ fn conditions(given: &[Where]) -> Result<Vec<Condition>, Failure> {
         .collect()
 }
 
-/// Rows that are old and stay: held by others, kept by the conditions, or without an age.
+/// Rows that are old and stay: kept by the conditions, or without an age. Those that others held the host tells.
 fn check(
     context: &Context,
     params: &Params,
@@ -119,11 +119,6 @@ fn check(
 ) -> Result<Report, Error> {
     let mut report = Report::new();
     let on = || target::table(&params.database, &params.table);
-    if locked > 0 {
-        let rows = text::counted(locked, "row was", "rows were");
-        let text = format!("{rows} still locked by other transactions after a second try, and left");
-        report.add(Finding::warn("rows-locked", on(), text).next("the next run tries them again"));
-    }
     if !params.r#where.is_empty() {
         // Counted after the purge (in a plan: less what it would have deleted), so all that is left was not meant.
         match count(params, old, host)? {
@@ -356,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn locked_rows_are_told_once_and_not_counted_as_never_reached() {
+    fn locked_rows_are_not_counted_as_never_reached() {
         let mut host = host(&[
             (1, Some(40), "sent"),
             (2, Some(41), "sent"),
@@ -369,18 +364,8 @@ mod tests {
         };
         let (_, findings) = to_the_end(&params, &mut host);
         assert_eq!(left(&mut host), [2]);
-        let [finding] = findings.as_slice() else {
-            panic!("{findings:#?}")
-        };
-        assert_eq!(
-            (finding.code.as_str(), finding.severity),
-            ("rows-locked", Severity::Warn)
-        );
-        assert!(
-            finding.text.starts_with("1 row was still locked"),
-            "{}",
-            finding.text
-        );
+        // That it stays is counted and told by the host.
+        assert_eq!(findings, []);
     }
 
     #[test]
@@ -420,12 +405,7 @@ mod tests {
                 panic!("{call} {nth}: {last:?}")
             };
             assert_eq!(left(&mut host), [2], "{call} {nth}");
-            let codes: Vec<_> = report
-                .findings
-                .iter()
-                .map(|finding| finding.code.as_str())
-                .collect();
-            assert_eq!(codes, ["rows-locked"], "{call} {nth}");
+            assert_eq!(report.findings, [], "{call} {nth}");
         }
     }
 

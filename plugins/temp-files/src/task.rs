@@ -78,7 +78,6 @@ pub(crate) fn run(
         context,
         params,
         host,
-        skipped: 0,
     };
     let mut step = Step::read(context.cursor.as_deref())?;
     let mut report = Report::new();
@@ -91,11 +90,9 @@ pub(crate) fn run(
         match next {
             Next::Step(next) => step = next,
             Next::Later(step) => {
-                task.tell_skipped(&mut report);
                 return Ok(Outcome::More(report, step.write()));
             }
             Next::Done => {
-                task.tell_skipped(&mut report);
                 return Ok(Outcome::Done(report));
             }
         }
@@ -113,8 +110,6 @@ struct Task<'a, H> {
     context: &'a Context,
     params: &'a Params,
     host: &'a mut H,
-    /// Matched, and could not be removed.
-    skipped: u64,
 }
 
 impl<H: Files + Measurements> Task<'_, H> {
@@ -167,10 +162,10 @@ impl<H: Files + Measurements> Task<'_, H> {
 
     fn remove(&mut self, cutoff: Instant, from: Option<String>) -> Result<Batches, Error> {
         let filter = self.files().older_than(cutoff);
-        let (host, skipped) = (&mut *self.host, &mut self.skipped);
         in_batches(from, |cursor| {
-            let removal = host.remove_batch(&self.params.directory, &filter, cursor, BATCH_ENTRIES)?;
-            *skipped += removal.skipped;
+            let removal = self
+                .host
+                .remove_batch(&self.params.directory, &filter, cursor, BATCH_ENTRIES)?;
             Ok(removal.cursor)
         })
     }
@@ -272,21 +267,6 @@ impl<H: Files + Measurements> Task<'_, H> {
             "raise `max_total`, or lower `max_total_keep` together with the guard `retention_floor`, or find out what \
              writes so much",
         )
-    }
-
-    fn tell_skipped(&self, report: &mut Report) {
-        if self.skipped > 0 {
-            let text = format!(
-                "{} old enough and could not be removed: no permission, several hard links, or changed meanwhile",
-                if self.skipped == 1 {
-                    "1 file is".to_owned()
-                } else {
-                    format!("{} files are", text::count(self.skipped))
-                },
-            );
-            let finding = Finding::warn("files-skipped", target::directory(&self.params.directory), text);
-            report.add(finding.next("look at the owners and modes of the files in it"));
-        }
     }
 }
 
@@ -528,18 +508,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_removed_is_a_finding_and_the_others_go() {
+    fn a_file_that_cannot_be_removed_stays_and_the_others_go() {
         let mut host = host(&[("a", 1, 99), ("b", 1, 99), ("c", 1, 99)]);
         host.directory("temp").pin("b");
-        let (_, findings) = to_the_end(&params(), &mut host);
+        // That it stays is counted and told by the host.
+        assert_eq!(to_the_end(&params(), &mut host).1, []);
         assert_eq!(host.directory("temp").names(), ["b"]);
-        let codes: Vec<_> = findings.iter().map(|finding| finding.code.as_str()).collect();
-        assert_eq!(codes, ["files-skipped"]);
-        assert!(
-            findings[0].text.starts_with("1 file is old enough"),
-            "{}",
-            findings[0].text
-        );
     }
 
     #[test]

@@ -137,7 +137,7 @@ fn exceeded(book: &Book) -> Option<(Effect, crate::guard::GuardState)> {
     })
 }
 
-/// Effects and findings under the target they are about; rows skipped become a finding.
+/// Effects and findings under the target they are about; what was skipped becomes a finding.
 fn by_target(book: &Book) -> Vec<TargetReport> {
     let mut targets = BTreeMap::<String, TargetReport>::new();
     let mut entry = |path: &str, add: &mut dyn FnMut(&mut TargetReport)| {
@@ -150,20 +150,7 @@ fn by_target(book: &Book) -> Vec<TargetReport> {
     };
     for effect in book.effects() {
         if effect.skipped > 0 && effect.unit != "tables" && effect.unit != "indexes" {
-            let finding = Finding {
-                code: format!("{}-skipped", effect.unit),
-                severity: Severity::Warn,
-                target: effect.on.clone(),
-                text: format!(
-                    "{} matched and were left: in use, or not ours to remove",
-                    crate::units::show_counted(
-                        effect.skipped,
-                        effect.unit.trim_end_matches('s'),
-                        &effect.unit
-                    )
-                ),
-                next: Some("run the job again when the other work is over".to_owned()),
-            };
+            let finding = left_behind(&effect);
             entry(&effect.on, &mut |target| target.findings.push(finding.clone()));
         }
         entry(&effect.on, &mut |target| target.effects.push(effect.clone()));
@@ -174,6 +161,32 @@ fn by_target(book: &Book) -> Vec<TargetReport> {
         });
     }
     targets.into_values().collect()
+}
+
+/// What matched and was left. Plugins need not tell it: they see no more of it than the host does.
+fn left_behind(effect: &Effect) -> Finding {
+    let (one, why, next) = if effect.unit == "rows" {
+        (
+            "row",
+            "locked by other transactions",
+            "run the job again when the other work is over",
+        )
+    } else {
+        (
+            "file",
+            "no permission, several hard links, or changed meanwhile",
+            "look at the owners and modes of what is left",
+        )
+    };
+    let left = crate::units::show_counted(effect.skipped, one, &effect.unit);
+    let were = if effect.skipped == 1 { "was" } else { "were" };
+    Finding {
+        code: format!("{}-skipped", effect.unit),
+        severity: Severity::Warn,
+        target: effect.on.clone(),
+        text: format!("{left} matched and {were} left: {why}"),
+        next: Some(next.to_owned()),
+    }
 }
 
 /// The first two parts of a grant path: `database.app`, `directory.temp`.
