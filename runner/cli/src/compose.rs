@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use sereno_adapters::clock::{SystemClock, SystemEntropy};
 use sereno_adapters::ledger as ledgers;
-use sereno_adapters::secrets::{SecretError, Secrets};
+use sereno_adapters::secrets::{Secret, SecretError, Secrets};
 use sereno_adapters::targets::ConfiguredTargets;
 use sereno_core::dispatch::Services;
 use sereno_core::job::Config;
@@ -95,11 +95,18 @@ fn with_ledger(
 
 /// The run history that the configuration names; made where it is not there yet.
 pub(crate) async fn ledger(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
-    let secrets = Secrets::new(&config.folder);
-    let url = secrets
+    Ok(ledgers::open(ledger_url(config)?.expose(), &config.folder).await?)
+}
+
+/// The same to be read: nothing is made, and what is not there yet is empty.
+pub(crate) async fn history(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
+    Ok(ledgers::open_to_read(ledger_url(config)?.expose(), &config.folder).await?)
+}
+
+fn ledger_url(config: &Config) -> Result<Secret, Failure> {
+    Secrets::new(&config.folder)
         .resolve(config.ledger_url.reference())
-        .map_err(|error| unresolved("ledger", "url", &error))?;
-    Ok(ledgers::open(url.expose(), &config.folder).await?)
+        .map_err(|error| unresolved("ledger", "url", &error))
 }
 
 fn unresolved(section: &str, key: &str, error: &SecretError) -> Failure {

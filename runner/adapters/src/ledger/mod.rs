@@ -3,12 +3,14 @@
 //! What a run's events mean for its row and who may lease what is decided in one place for all of them
 //! ([`projection`], [`leases`]); the adapters only store it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use sereno_core::ports::ledger::{Flag, Ledger, LedgerError};
 use sereno_core::run::Mode;
 use sereno_core::value::Instant;
+use sqlx::sqlite::SqliteConnectOptions;
 
 mod ballast;
 mod leases;
@@ -35,6 +37,24 @@ pub async fn open(url: &str, folder: &Path) -> Result<Arc<dyn Ledger>, LedgerErr
             reason: "its URL starts with none of `sqlite://`, `postgres://`".to_owned(),
         }),
     }
+}
+
+/// Opens the ledger to be read: a SQLite file that is not there is not made, and reads as empty.
+pub async fn open_to_read(url: &str, folder: &Path) -> Result<Arc<dyn Ledger>, LedgerError> {
+    if is_absent_file(url, folder) {
+        return Ok(Arc::new(MemoryLedger::default()));
+    }
+    open(url, folder).await
+}
+
+/// True when `url` names a file that is not there. What cannot be looked at is told when it is opened.
+fn is_absent_file(url: &str, folder: &Path) -> bool {
+    let is_file = url.starts_with("sqlite:") && !url.ends_with(":memory:");
+    let Some(options) = url.parse::<SqliteConnectOptions>().ok().filter(|_| is_file) else {
+        return false;
+    };
+    let found = folder.join(options.get_filename()).symlink_metadata();
+    matches!(found, Err(error) if error.kind() == ErrorKind::NotFound)
 }
 
 /// Microseconds since 1970, which is what every home keeps of a time.

@@ -42,7 +42,7 @@ pub(super) async fn mistakes(reading: &Reading, reach: Reach) -> Result<Vec<Diag
     for job in config.jobs.values() {
         mistakes.extend(mistakes_of(&services, job, &reading.spans, is_online).await);
     }
-    if is_online && let Err(failure) = compose::ledger(&config).await {
+    if is_online && let Err(failure) = compose::history(&config).await {
         mistakes.push(of_failure("ledger", "ledger.url", failure, &reading.spans));
     }
     Ok(mistakes)

@@ -20,7 +20,7 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
     let zone = &config.timezone;
     match args {
         Jobs::List => {
-            let ledger = match compose::ledger(&config).await {
+            let ledger = match compose::history(&config).await {
                 Ok(ledger) => Some(ledger),
                 // What is configured is worth knowing when the history is out of reach.
                 Err(failure) => {

@@ -19,7 +19,7 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
     if let Runs::List { job: Some(job), .. } = &args {
         known(&config, job, output);
     }
-    let ledger = compose::ledger(&config).await?;
+    let ledger = compose::history(&config).await?;
     let now = compose::clock().now();
     match args {
         Runs::List { job, limit } => {
