@@ -1,9 +1,10 @@
 //! Opens the databases and directories of a configuration, each when it is first wanted.
 //!
 //! Secrets are resolved here and not before: a job that uses one database needs only that database's secrets. Nothing
-//! connects yet; a database does that at its first call.
+//! connects yet; a database does that at its first call. That a SQLite file is there is looked at.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,6 +14,7 @@ use sereno_core::name::TargetName;
 use sereno_core::ports::database::{Database, DatabaseError};
 use sereno_core::ports::files::{Directory, FilesError};
 use sereno_core::ports::plugins::Targets;
+use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::secrets::Secrets;
 use crate::{database, files};
@@ -48,8 +50,14 @@ impl ConfiguredTargets {
             .as_ref()
             .map(|text| resolve("upkeep_url", text))
             .transpose()?;
+        let url = resolve("url", &target.url)?;
+        if let Some(path) = missing_file(&url) {
+            return Err(DatabaseError::NotFound {
+                what: format!("the file {}", path.display()),
+            });
+        }
         database::open(&database::Options {
-            url: resolve("url", &target.url)?,
+            url,
             // `${env:UPKEEP_URL:-}` is how a configuration leaves it to the deployment.
             upkeep_url: upkeep_url.filter(|url| !url.is_empty()),
             timezone: target.timezone.clone(),
@@ -87,6 +95,16 @@ impl Targets for ConfiguredTargets {
             source: error.into(),
         })?
     }
+}
+
+/// The file of a SQLite database that is not there. Told here, where it can be told with its path: the path of a
+/// configuration is no secret, a URL may hold one.
+fn missing_file(url: &str) -> Option<PathBuf> {
+    let is_file = url.starts_with("sqlite:") && !url.contains(":memory:") && !url.contains("mode=memory");
+    let options = url.parse::<SqliteConnectOptions>().ok().filter(|_| is_file)?;
+    let path = options.get_filename();
+    let found = path.symlink_metadata();
+    matches!(found, Err(error) if error.kind() == ErrorKind::NotFound).then(|| path.to_owned())
 }
 
 /// The URL, with the relative path of a SQLite file started from `folder`.

@@ -123,7 +123,7 @@ pub(crate) enum Command {
     /// Look into, pack and compile plugins
     #[command(subcommand)]
     Plugin(Plugin),
-    /// Write a commented sereno.toml
+    /// Write a commented sereno.toml, and make the folder that its example cleans
     Init(Init),
     /// Print the JSON Schema of sereno.toml, for your editor
     Schema,

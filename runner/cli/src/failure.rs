@@ -211,7 +211,7 @@ impl From<DispatchError> for Failure {
                 ("plugin-not-found", Some(plugin_hint(name.as_str(), known)))
             }
             DispatchError::Plugin(_) => ("plugin", None),
-            DispatchError::Database { source, .. } => ("database", database_hint(source)),
+            DispatchError::Database { name, source } => ("database", database_hint(name, source)),
             DispatchError::Directory { name, .. } => (
                 "directory",
                 Some(format!("look at `path` under [directory.{name}]")),
@@ -264,8 +264,11 @@ fn plugin_hint(name: &str, known: &[String]) -> String {
     }
 }
 
-fn database_hint(error: &DatabaseError) -> Option<String> {
+fn database_hint(name: &str, error: &DatabaseError) -> Option<String> {
     match error {
+        DatabaseError::NotFound { .. } => Some(format!(
+            "look at `url` under [database.{name}]; sereno makes no database"
+        )),
         DatabaseError::Unreachable { .. } => {
             Some("is the server up, and is `url` right? nothing was changed".to_owned())
         }

@@ -72,6 +72,8 @@ async fn a_database_is_opened_from_the_folder_and_once() {
 async fn a_missing_secret_stops_only_who_needs_it_and_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let targets = targets(folder.path());
+    fs::create_dir(folder.path().join("state")).unwrap();
+    fs::write(folder.path().join("state/app.db"), "").unwrap();
     assert!(targets.database(&name("app")).await.is_ok());
     let pw = folder.path().join("pw");
     for (database, problem) in [
@@ -95,6 +97,18 @@ async fn a_missing_secret_stops_only_who_needs_it_and_is_named() {
     // Nothing of the failure is kept: the secret may come later.
     fs::write(pw, "hunter2\n").unwrap();
     assert!(targets.database(&name("sealed")).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_missing_sqlite_file_is_told_with_its_path_and_not_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("state/app.db");
+    let missing = targets(folder.path()).database(&name("app")).await.err().unwrap();
+    assert_eq!(
+        missing.to_string(),
+        format!("the file {} does not exist", file.display())
+    );
+    assert!(!file.exists());
 }
 
 #[tokio::test]

@@ -40,7 +40,12 @@ pub(super) async fn mistakes(reading: &Reading, reach: Reach) -> Result<Vec<Diag
     // A configuration with mistakes of its own opens nothing.
     let is_online = reach == Reach::Online && mistakes.is_empty();
     for job in config.jobs.values() {
-        mistakes.extend(mistakes_of(&services, job, &reading.spans, is_online).await);
+        for mistake in mistakes_of(&services, job, &reading.spans, is_online).await {
+            // A target that is not there is no better for being named by two jobs.
+            if !mistakes.contains(&mistake) {
+                mistakes.push(mistake);
+            }
+        }
     }
     if is_online && let Err(failure) = compose::history(&config).await {
         mistakes.push(of_failure("ledger", "ledger.url", failure, &reading.spans));
@@ -107,6 +112,14 @@ fn of_error(section: &str, error: DispatchError, spans: &Spans) -> Vec<Diagnosti
             .into_iter()
             .map(|problem| of_problem(problem, spans))
             .collect(),
+        DispatchError::Database { ref name, .. } => {
+            let path = format!("database.{name}.url");
+            vec![of_failure("target", &path, error.into(), spans)]
+        }
+        DispatchError::Directory { ref name, .. } => {
+            let path = format!("directory.{name}.path");
+            vec![of_failure("target", &path, error.into(), spans)]
+        }
         error => vec![of_failure("target", section, error.into(), spans)],
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -9,6 +10,10 @@ use crate::args::Init;
 use crate::config_source::FILE_NAME;
 use crate::failure::{Failure, USAGE};
 use crate::output::Output;
+use crate::render::next::program;
+
+/// The directory that the template names: a first plan must find it.
+const DIRECTORY: &str = "temp";
 
 /// What `init` writes.
 const TEMPLATE: &str = include_str!("init.toml");
@@ -45,8 +50,19 @@ pub(super) fn init(args: &Init, output: &Output) -> Result<u8, Failure> {
     opened
         .write_all(TEMPLATE.as_bytes())
         .with_context(|| format!("could not write {}", file.display()))?;
-    output.data(&format!("wrote {}\n", file.display()))?;
-    output.talk("next: adapt it, then `sereno validate` and `sereno plan temp-files`");
+    let directory = args.folder.join(DIRECTORY);
+    fs::create_dir_all(&directory).with_context(|| format!("could not make {}", directory.display()))?;
+    output.data(&format!(
+        "wrote {}\nits example job cleans {}\n",
+        file.display(),
+        directory.display()
+    ))?;
+    // In its own folder a configuration is found by itself.
+    let elsewhere = (args.folder != Path::new(".")).then_some(file.as_path());
+    let program = program(elsewhere);
+    output.talk(&format!(
+        "next: `{program} plan temp-files`; name your own directories and databases; `{program} validate`"
+    ));
     Ok(0)
 }
 
@@ -72,6 +88,8 @@ mod tests {
             let config = sereno_core::config::parse(text, folder)
                 .unwrap_or_else(|mistakes| panic!("{mistakes:#?}\n{text}"));
             assert!(config.jobs.keys().any(|job| job.as_str() == "temp-files"));
+            let directories = config.directories.values().map(|directory| &directory.path);
+            assert_eq!(directories.collect::<Vec<_>>(), [&folder.join(DIRECTORY)]);
         }
     }
 
@@ -95,5 +113,6 @@ mod tests {
         assert_eq!(fs::read_to_string(&file).expect("a file"), "mine");
         assert_eq!(init(&args(true), &output).expect("it was asked for"), 0);
         assert_eq!(fs::read_to_string(&file).expect("a file"), TEMPLATE);
+        assert!(folder.path().join(DIRECTORY).is_dir());
     }
 }
