@@ -2,7 +2,8 @@
 //!
 //! Nothing is opened here before a command needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,18 +15,20 @@ use sereno_adapters::ledger as ledgers;
 use sereno_adapters::secrets::{Secret, SecretError, Secrets};
 use sereno_adapters::targets::ConfiguredTargets;
 use sereno_core::dispatch::Services;
+use sereno_core::grant;
 use sereno_core::job::Config;
 use sereno_core::manifest::Manifest;
-use sereno_core::name::PluginName;
+use sereno_core::name::{JobName, PluginName};
 use sereno_core::ports::clock::Clock;
 use sereno_core::ports::database::Progress;
 use sereno_core::ports::ledger::Ledger;
 use sereno_core::ports::plugins::{PluginInfo, Plugins};
+use sereno_core::run::Mode;
 use sereno_engine::{Allocation, CompileVia, Options, Places, PluginHost};
 
 use crate::failure::{Failure, USAGE};
 use crate::output::Output;
-use crate::render::progress::{Unwatched, Watched};
+use crate::render::progress::{SHOWN_AFTER, Unwatched, Watched, beginning};
 
 /// Where compiled plugins are kept, before the usual places for caches.
 const CACHE_VARIABLE: &str = "SERENO_CACHE_DIR";
@@ -44,6 +47,24 @@ impl Watching {
             Some(watched) => Arc::clone(watched) as Arc<dyn Progress>,
             None => Arc::new(Unwatched),
         }
+    }
+
+    /// A run of this job begins.
+    pub(crate) fn start(&self, config: &Config, job: &JobName, mode: Mode) {
+        if let (Some(watched), Some(job)) = (&self.0, config.jobs.get(job)) {
+            let targets: BTreeSet<String> = job.grants.0.keys().map(grant::Path::target).collect();
+            let targets: Vec<String> = targets.into_iter().collect();
+            watched.start(job.name.to_string(), beginning(mode, &targets));
+        }
+    }
+
+    /// Shows what is being done, once it takes long enough to be worth a line.
+    pub(crate) async fn show(&self) -> Infallible {
+        tokio::time::sleep(SHOWN_AFTER).await;
+        if let Some(watched) = &self.0 {
+            watched.show();
+        }
+        std::future::pending().await
     }
 
     /// Takes the line of progress away, before anything else is written.

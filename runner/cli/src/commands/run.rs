@@ -46,7 +46,11 @@ async fn submit(
     let services = compose::services(config, &watching).await?;
     let request = request(&services, job, mode, &how, once);
     let recorded = Asked::recorded(&output.program, &request);
-    let submitted = stoppable(output, |stop| dispatch::submit(&services, request, stop)).await?;
+    watching.start(&services.config, &request.job, mode);
+    let submitted = stoppable(output, &watching, |stop| {
+        dispatch::submit(&services, request, stop)
+    })
+    .await?;
     watching.clear();
     let given: Vec<&str> = how.params.iter().map(|(name, _)| name.as_str()).collect();
     let report = submitted.map_err(|error| wrong_request(&source, &given, error, output))?;
@@ -100,6 +104,7 @@ pub(super) fn answer(
 /// interrupts.
 pub(crate) async fn stoppable<W>(
     output: &Output,
+    watching: &Watching,
     work: impl FnOnce(watch::Receiver<Stop>) -> W,
 ) -> Result<Result<Report, DispatchError>, Failure>
 where
@@ -109,10 +114,12 @@ where
     let mut terminations = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;
     let (tell, told) = watch::channel(Stop::None);
     let work = work(told);
-    tokio::pin!(work);
+    let show = watching.show();
+    tokio::pin!(work, show);
     loop {
         tokio::select! {
             done = &mut work => return Ok(done),
+            never = &mut show => match never {},
             _ = interrupts.recv() => {
                 if *tell.borrow() == Stop::Cancel {
                     // Dropping the work stops it where it stands; the next run finds it and closes it.

@@ -136,7 +136,8 @@ impl Tour<'_> {
                 continue;
             }
             self.command(&format!("apply {}", plan.run));
-            let report = stoppable(self.output, |stop| {
+            self.watching.start(&self.services.config, &plan.job, Mode::Apply);
+            let report = stoppable(self.output, &self.watching, |stop| {
                 dispatch::apply(&self.services, plan.run.as_str(), Allowances::default(), stop)
             })
             .await??;
@@ -193,12 +194,13 @@ impl Tour<'_> {
         let name = job
             .parse()
             .map_err(|error: sereno_core::name::NameError| Failure::usage(error.to_string()))?;
+        self.watching.start(&self.services.config, &name, mode);
         let request = RunRequest {
             mode,
             scheduled_at: Some(self.at),
             ..RunRequest::manual(name)
         };
-        let report = stoppable(self.output, |stop| {
+        let report = stoppable(self.output, &self.watching, |stop| {
             dispatch::submit(&self.services, request, stop)
         })
         .await??;

@@ -9,12 +9,13 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sereno_core::grant::Verb;
 use sereno_core::ports::database::Progress;
 use sereno_core::report::Effect;
+use sereno_core::run::Mode;
 use sereno_core::units::show_count;
 
 use super::words::place;
 
 /// A run that is over before this needs no progress.
-const SHOWN_AFTER: Duration = Duration::from_millis(400);
+pub(crate) const SHOWN_AFTER: Duration = Duration::from_millis(400);
 
 /// Steady enough to be read, often enough to look alive.
 const TICK: Duration = Duration::from_millis(120);
@@ -33,12 +34,37 @@ pub(crate) struct Watched(Mutex<Line>);
 /// The line of the run that is at work.
 #[derive(Default)]
 struct Line {
-    /// When its first effect was told.
+    /// When it began.
     since: Option<Instant>,
+    /// Which job, before what it is doing.
+    job: String,
+    /// What it is doing.
+    doing: String,
     bar: Option<ProgressBar>,
 }
 
 impl Watched {
+    /// A run begins, of which nothing more is known than what it is meant to do.
+    pub(crate) fn start(&self, job: String, doing: String) {
+        if let Ok(mut line) = self.0.lock() {
+            *line = Line {
+                since: Some(Instant::now()),
+                job,
+                doing,
+                bar: None,
+            };
+        }
+    }
+
+    /// Shows the line of a run that has begun; [`SHOWN_AFTER`] is over.
+    pub(crate) fn show(&self) {
+        if let Ok(mut line) = self.0.lock()
+            && line.since.is_some()
+        {
+            line.draw();
+        }
+    }
+
     /// Takes the line away; the next run starts another.
     pub(crate) fn clear(&self) {
         if let Ok(mut line) = self.0.lock()
@@ -46,6 +72,21 @@ impl Watched {
         {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Line {
+    fn draw(&mut self) {
+        let elapsed = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_elapsed(elapsed);
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        bar.set_message(format!("{}: {}", self.job, self.doing));
     }
 }
 
@@ -59,19 +100,21 @@ impl Progress for Watched {
     fn effect(&self, effect: &Effect) {
         // A line of progress is not worth a panic, nor waiting.
         let Ok(mut line) = self.0.try_lock() else { return };
-        if line.since.get_or_insert_with(Instant::now).elapsed() < SHOWN_AFTER {
-            return;
+        let since = *line.since.get_or_insert_with(Instant::now);
+        line.doing = words(effect);
+        if line.bar.is_some() || since.elapsed() >= SHOWN_AFTER {
+            line.draw();
         }
-        let bar = line.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(TICK);
-            bar
-        });
-        bar.set_message(words(effect));
     }
+}
+
+/// `looking at directory.temp`, which is all that is known at first.
+pub(crate) fn beginning(mode: Mode, targets: &[String]) -> String {
+    let doing = match mode {
+        Mode::Plan => "looking at",
+        Mode::Apply => "working on",
+    };
+    format!("{doing} {}", targets.join(", "))
 }
 
 /// `deleting from app.user_sessions: 1,000 of 3,120 rows`.
@@ -90,4 +133,42 @@ fn words(effect: &Effect) -> String {
         show_count(effect.done.max(effect.planned))
     };
     format!("{doing} {}: {amount} {}", place(&effect.on), effect.unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::tests::{sample, within};
+    use super::*;
+
+    fn message(watched: &Watched) -> Option<String> {
+        let line = watched.0.lock().expect("nobody panicked");
+        line.bar.as_ref().map(ProgressBar::message)
+    }
+
+    #[test]
+    fn a_run_is_shown_before_its_first_effect_and_is_gone_at_its_end() {
+        let watched = Watched::default();
+        watched.show();
+        assert_eq!(message(&watched), None, "no run has begun");
+        let targets = ["database.app".to_owned(), "directory.temp".to_owned()];
+        watched.start("expired-sessions".to_owned(), beginning(Mode::Plan, &targets));
+        assert_eq!(message(&watched), None, "it may be over soon");
+        watched.show();
+        assert_eq!(
+            message(&watched).as_deref(),
+            Some("expired-sessions: looking at database.app, directory.temp")
+        );
+        let report = sample(Mode::Apply, sereno_core::run::Outcome::Succeeded, within());
+        let effect = report.effects().next().expect("an effect");
+        watched.effect(&Effect {
+            done: 1_000,
+            ..effect.clone()
+        });
+        assert_eq!(
+            message(&watched).as_deref(),
+            Some("expired-sessions: deleting from app.user_sessions: 1,000 of 3,120 rows")
+        );
+        watched.clear();
+        assert_eq!(message(&watched), None);
+    }
 }
