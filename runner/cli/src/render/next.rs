@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use sereno_core::dispatch::PLAN_VALID;
-use sereno_core::guard::Guards;
+use sereno_core::guard::{GuardState, Guards};
 use sereno_core::report::Report;
 use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunRequest};
-use sereno_core::value::{Instant, rfc3339};
+use sereno_core::units::show_duration;
+use sereno_core::value::{Instant, rfc3339, show_instant};
 
 /// What a run was asked with, as far as another command must say it again.
 #[derive(Debug, Clone, Default)]
@@ -135,6 +137,9 @@ fn typed(value: &Json) -> String {
     }
 }
 
+/// The guard that holds an apply to its plan: a new plan lifts it.
+const PLAN: &str = "plan";
+
 /// A reason, and the command.
 pub(crate) type Next = (String, String);
 
@@ -149,6 +154,7 @@ pub(crate) fn next(report: &Report, asked: &Asked) -> Vec<Next> {
             let why = format!("apply it (valid until {})", valid_until(report));
             vec![(why, format!("{program} apply {}", report.run))]
         }
+        Outcome::Refused(Refusal::Future, _) => too_early(report, asked),
         Outcome::Refused(Refusal::Guard, _) => beyond_a_guard(report, asked),
         Outcome::Refused(Refusal::PlanNeeded, _) | Outcome::Partial(_) => {
             one("see it first", asked.plan(report))
@@ -181,19 +187,16 @@ fn beyond_a_guard(report: &Report, asked: &Asked) -> Vec<Next> {
         .filter_map(|effect| effect.guard.as_ref())
         .filter(|guard| guard.exceeded)
         .collect();
+    let fixed: Vec<Next> = exceeded
+        .iter()
+        .filter(|guard| guard.name != PLAN && !Guards::LIFTABLE.contains(&guard.name.as_str()))
+        .map(|guard| unliftable(guard, report))
+        .collect();
+    if let Some(first) = fixed.into_iter().next() {
+        return vec![first, ("after that".to_owned(), asked.plan(report))];
+    }
     if report.mode == Mode::Apply {
         return vec![("see what it would do in all".to_owned(), asked.plan(report))];
-    }
-    let fixed: Vec<&str> = exceeded
-        .iter()
-        .map(|guard| guard.name.as_str())
-        .filter(|name| !Guards::LIFTABLE.contains(name))
-        .collect();
-    if let Some(name) = fixed.first() {
-        return vec![(
-            format!("no apply can lift {name}"),
-            format!("change the job's params, or `guard` under [job.{}]", report.job),
-        )];
     }
     // Of two tables beyond the same guard, the worse one says how far it must be lifted.
     let mut allow = BTreeMap::<&str, f64>::new();
@@ -221,6 +224,40 @@ fn beyond_a_guard(report: &Report, asked: &Asked) -> Vec<Next> {
             "after a change to the configuration".to_owned(),
             asked.plan(report),
         ),
+    ]
+}
+
+/// What to change for a guard that no apply lifts.
+fn unliftable(guard: &GuardState, report: &Report) -> Next {
+    let why = format!("no apply can lift {}", guard.name);
+    let section = format!("[job.{}.guard]", report.job);
+    let change = match guard.name.as_str() {
+        "retention_floor" => {
+            let floor = show_duration(Duration::try_from_secs_f64(guard.limit).unwrap_or_default());
+            format!(
+                "let the job keep at least {floor} (`keep`, `older_than`), or lower `retention_floor` under {section}"
+            )
+        }
+        "accept" => format!("look at the hazards above, and name them in `accept` under {section}"),
+        name => format!("change the job's params, or `{name}` under {section}"),
+    };
+    (why, change)
+}
+
+/// A time that has not come: now is as good, or else later.
+fn too_early(report: &Report, asked: &Asked) -> Vec<Next> {
+    if asked.at.is_none() {
+        let why = "one of the two clocks is wrong; when it is set";
+        return vec![(why.to_owned(), asked.again(report))];
+    }
+    let now = Asked {
+        at: None,
+        ..asked.clone()
+    };
+    let then = format!("or as it is, from {} on", show_instant(report.scheduled_at));
+    vec![
+        ("reckoned from now".to_owned(), now.again(report)),
+        (then, asked.again(report)),
     ]
 }
 

@@ -299,7 +299,14 @@ pub(super) mod tests {
             floor,
         ));
         assert!(!text.contains("--allow"), "{text}");
-        assert!(text.contains("no apply can lift retention_floor"), "{text}");
+        assert!(
+            text.ends_with(
+                "no apply can lift retention_floor: let the job keep at least 1 day (`keep`, `older_than`), or lower \
+                 `retention_floor` under [job.expired-sessions.guard]\n\
+                 after that: sereno plan expired-sessions\n"
+            ),
+            "{text}"
+        );
     }
 
     #[test]

@@ -201,11 +201,30 @@ pub(crate) fn measured(measurement: &Measurement) -> String {
     }
 }
 
-/// A param's value in the unit of its type: plugins get milliseconds and bytes, people do not.
+/// A param's value as it is written in a configuration: plugins get milliseconds and bytes, people do not.
 pub(crate) fn in_unit(kind: &ParamKind, value: &Json) -> String {
-    match (kind, value.as_u64()) {
-        (ParamKind::Duration, Some(millis)) => format!("{:?}", show_duration(Duration::from_millis(millis))),
-        (ParamKind::Size, Some(bytes)) => format!("{:?}", show_bytes(bytes)),
+    match (kind, value) {
+        (ParamKind::Duration, Json::Number(millis)) => {
+            let duration = Duration::from_millis(millis.as_u64().unwrap_or_default());
+            format!("{:?}", show_duration(duration))
+        }
+        (ParamKind::Size, Json::Number(bytes)) => {
+            format!("{:?}", show_bytes(bytes.as_u64().unwrap_or_default()))
+        }
+        (ParamKind::List(items), Json::Array(values)) => {
+            let values: Vec<String> = values.iter().map(|value| in_unit(&items.kind, value)).collect();
+            format!("[{}]", values.join(", "))
+        }
+        (ParamKind::Record(fields), Json::Object(values)) => {
+            let values: Vec<String> = fields
+                .iter()
+                .filter_map(|field| {
+                    let value = values.get(&field.name)?;
+                    Some(format!("{} = {}", field.name, in_unit(&field.kind, value)))
+                })
+                .collect();
+            format!("{{ {} }}", values.join(", "))
+        }
         _ => value.to_string(),
     }
 }
