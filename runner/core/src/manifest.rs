@@ -10,6 +10,7 @@ mod pattern;
 mod resolve;
 #[cfg(test)]
 mod tests;
+mod unless;
 
 use std::collections::BTreeSet;
 
@@ -23,6 +24,7 @@ pub use named::Sought;
 pub use params::ParamError;
 pub use parse::ManifestError;
 pub use resolve::{Reference, ReferenceKind};
+pub use unless::Unless;
 
 /// The contract that this build speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
@@ -55,6 +57,8 @@ pub struct Param {
     pub kind: ParamKind,
     /// Must be given.
     pub required: bool,
+    /// Must be given, with some values of another.
+    pub required_unless: Option<Unless>,
     /// Used when it is not given, as JSON after normalisation.
     pub default: Option<Json>,
     /// Smallest allowed value: a number, milliseconds or bytes.

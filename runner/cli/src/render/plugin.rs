@@ -92,6 +92,7 @@ fn param_json(param: &Param) -> Json {
         "name": param.name,
         "type": kind(&param.kind),
         "required": param.required,
+        "required_unless": param.required_unless.as_ref().map(|unless| json!({ &unless.param: unless.values })),
         "default": param.default,
         "min": param.min,
         "max": param.max,

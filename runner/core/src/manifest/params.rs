@@ -146,6 +146,29 @@ fn fields(
             }
         }
     }
+    // Their neighbours are settled now.
+    for param in params
+        .iter()
+        .filter(|param| !given.contains_key(param.name.as_str()))
+    {
+        if let Some(unless) = param
+            .required_unless
+            .as_ref()
+            .filter(|unless| unless.asks(&settled))
+        {
+            errors.push(ParamError {
+                is_unknown: false,
+                path: at.to_owned(),
+                message: format!("`{}` is missing", inner(&param.name)),
+                hint: Some(format!(
+                    "`{}` is {}, {}",
+                    param.name,
+                    param.kind.noun(),
+                    unless.words()
+                )),
+            });
+        }
+    }
     settled
 }
 

@@ -9,6 +9,7 @@ use semver::Version;
 
 use super::params::settle;
 use super::pattern::{PathPattern, Slot, Template};
+use super::unless::{self, Unless};
 use super::{Manifest, NeedPattern, Param, ParamKind, ReferencePattern, VerbPattern};
 use crate::config::diagnostic::{Diagnostic, did_you_mean};
 use crate::config::document::{self, Data, Entry, Node};
@@ -159,6 +160,15 @@ static PARAM: Shape = Shape {
             doc: "Must be given.",
         },
         Key {
+            name: "required_unless",
+            kind: Kind::Map {
+                key: &PARAM_NAME,
+                of: &Kind::List(&Kind::Text),
+            },
+            presence: Presence::Optional,
+            doc: "Must be given, unless an enum beside it has one of these values.",
+        },
+        Key {
             name: "default",
             kind: Kind::Any,
             presence: Presence::Optional,
@@ -266,11 +276,7 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, Vec<ManifestError>> {
         let (root, mut mistakes) = document::read(text);
         shape::check_table(&ROOT, &root, "", &mut mistakes);
-        let params: Vec<Param> = root
-            .entries_of("params")
-            .iter()
-            .filter_map(|entry| read_param(entry, &mut mistakes))
-            .collect();
+        let params = read_params(root.entries_of("params"), &mut mistakes);
         let list = |key: &str| root.get(key).map_or(&[][..], Node::items).iter();
         let needs = list("needs")
             .filter_map(|node| read_need(node, &params, &mut mistakes))
@@ -298,6 +304,15 @@ impl Manifest {
     }
 }
 
+fn read_params(entries: &[Entry], mistakes: &mut Vec<Diagnostic>) -> Vec<Param> {
+    let params: Vec<Param> = entries
+        .iter()
+        .filter_map(|entry| read_param(entry, mistakes))
+        .collect();
+    unless::check(entries, &params, mistakes);
+    params
+}
+
 /// One param. None when its type is unknown, which the shape has said already.
 fn read_param(entry: &Entry, mistakes: &mut Vec<Diagnostic>) -> Option<Param> {
     let node = &entry.node;
@@ -306,6 +321,7 @@ fn read_param(entry: &Entry, mistakes: &mut Vec<Diagnostic>) -> Option<Param> {
         name: entry.key.clone(),
         kind,
         required: node.is_true("required"),
+        required_unless: Unless::read(node),
         default: None,
         min: None,
         max: None,
@@ -401,12 +417,7 @@ fn read_kind(node: &Node, name: &str, mistakes: &mut Vec<Diagnostic>) -> Option<
             };
             ParamKind::List(Box::new(read_param(&items, mistakes)?))
         }
-        "record" => ParamKind::Record(
-            node.entries_of("fields")
-                .iter()
-                .filter_map(|entry| read_param(entry, mistakes))
-                .collect(),
-        ),
+        "record" => ParamKind::Record(read_params(node.entries_of("fields"), mistakes)),
         _ => return None,
     })
 }

@@ -31,7 +31,7 @@ min = "1h"
 max = "3650 days"
 [params.where]
 type = "list"
-items = { type = "record", fields = { column = { type = "column", required = true }, op = { type = "enum", values = ["=", "!=", "<"], default = "=" }, value = { type = "scalar" } } }
+items = { type = "record", fields = { column = { type = "column", required = true }, op = { type = "enum", values = ["=", "!=", "<", "is-null"], default = "=" }, value = { type = "scalar", required_unless = { op = ["is-null"] } } } }
 default = []
 
 [[needs]]
@@ -425,6 +425,69 @@ on = "database.app.tables.{table}"
             ("bad-pattern", "\"database.app.whole\""),
             ("bad-pattern", "[[references]]"),
         ]
+    );
+}
+
+#[test]
+fn a_param_may_be_required_by_its_neighbour() {
+    let manifest = Manifest::parse(ROW_RETENTION).expect("a manifest");
+    let settle = |condition: Json| {
+        let given = json!({ "database": "app", "table": "t", "column": "at", "keep": "7 days", "where": [condition] });
+        let given: BTreeMap<String, Json> = serde_json::from_value(given).expect("params");
+        manifest
+            .settle_params(&given)
+            .map(|params| params["where"][0].clone())
+    };
+    let missing = Err(vec![ParamError {
+        path: "where[0]".to_owned(),
+        is_unknown: false,
+        message: "`where[0].value` is missing".to_owned(),
+        hint: Some("`value` is a text, a number, true or false, needed unless `op` is `is-null`".to_owned()),
+    }]);
+    // The default of a neighbour asks as its value does.
+    assert_eq!(settle(json!({ "column": "id" })), missing);
+    assert_eq!(settle(json!({ "column": "id", "op": "<" })), missing);
+    let null = json!({ "column": "id", "op": "is-null" });
+    assert_eq!(settle(null.clone()), Ok(null));
+    // One that is wrong is the only mistake.
+    assert_eq!(
+        settle(json!({ "column": "id", "op": "~" }))
+            .expect_err("wrong")
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn a_requirement_names_values_of_an_enum_beside_it() {
+    let parse = |value: &str| {
+        Manifest::parse(&ROW_RETENTION.replace("required_unless = { op = [\"is-null\"] }", value))
+            .map_err(|mistakes| {
+                mistakes
+                    .into_iter()
+                    .map(|mistake| mistake.message)
+                    .collect::<Vec<_>>()
+            })
+            .map(|_| ())
+    };
+    assert_eq!(parse("required_unless = { op = [\"=\", \"is-null\"] }"), Ok(()));
+    for wrong in [
+        "required_unless = { op = [\"~\"] }",
+        "required_unless = { op = [] }",
+        "required_unless = { column = [\"a\"] }",
+        "required_unless = { nothing = [\"a\"] }",
+        "required_unless = {}",
+        "required_unless = { op = [\"=\"], column = [\"a\"] }",
+    ] {
+        let told = vec!["this names no values of an enum beside it".to_owned()];
+        assert_eq!(parse(wrong), Err(told), "{wrong}");
+    }
+    let both = parse("required = true, required_unless = { op = [\"=\"] }");
+    assert_eq!(
+        both,
+        Err(vec![
+            "`value` is required, or has a default, whatever its neighbours are".to_owned()
+        ])
     );
 }
 
