@@ -20,6 +20,10 @@ build: (setup 'build')
     cargo build --release --package sereno
     scripts/guests {{ quote(sereno) }}
 
+# The program and the plugins into Cargo's folder (~/.cargo), for a `sereno` on your path.
+install: build
+    scripts/install {{ quote(target) }}
+
 # All tests: unit, documentation, conformance, scenarios, hostile guests. Installs PostgreSQL if there is none.
 test *args: (setup 'test') debug
     cargo test --workspace "$@"
