@@ -80,7 +80,11 @@ async fn mistakes_of(services: &Services, job: &Job, spans: &Spans, is_online: b
         return missing;
     }
     match preflight(services, &examined, Mode::Apply).await {
-        Ok(_) => Vec::new(),
+        Ok(opened) => opened
+            .unreached
+            .into_iter()
+            .flat_map(|error| of_error(&section, error, spans))
+            .collect(),
         Err(error) => of_error(&section, error, spans),
     }
 }

@@ -13,9 +13,10 @@ use crate::grant::{Authority, Denied, Grants, Need, Path, Verb};
 use crate::job::{Job, Scope};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
-use crate::ports::database::{Database, Wanted};
+use crate::ports::database::{Database, DatabaseError, Wanted};
 use crate::ports::files::Directory;
 use crate::ports::plugins::PluginInfo;
+use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory};
 use crate::run::{Mode, RunRequest, digest};
 
 /// A request that makes sense, as far as files and manifests can tell.
@@ -57,6 +58,13 @@ impl Examined {
             Path::Directory(name) => Some(name),
             _ => None,
         })
+    }
+
+    /// True when the run changes nothing on the target that `on` is in.
+    fn only_reads(&self, on: &Path) -> bool {
+        let target = on.target();
+        let mut needs = self.needs.iter().filter(|need| need.on.target() == target);
+        needs.all(|need| need.verbs.iter().all(|verb| !verb.is_changing()))
     }
 
     fn names<'a>(&'a self, pick: impl Fn(&'a Path) -> Option<&'a TargetName>) -> BTreeSet<TargetName> {
@@ -164,10 +172,15 @@ pub struct Opened {
     pub databases: BTreeMap<TargetName, Arc<dyn Database>>,
     /// By name.
     pub directories: BTreeMap<TargetName, Arc<dyn Directory>>,
+    /// What kept targets from being opened that are only read: the port in such a target's place answers it.
+    pub unreached: Vec<DispatchError>,
 }
 
 /// Opens every target of an examined request and asks the catalogues for every table, column, index and right that
 /// it will need. Changes nothing.
+///
+/// A target out of reach that the run only reads does not stop it, as long as another can be reached: what is unknown of
+/// one is no reason to know nothing of all.
 ///
 /// # Errors
 /// Everything that is missing, at once; or a target that cannot be opened.
@@ -178,54 +191,94 @@ pub async fn preflight(
 ) -> Result<Opened, DispatchError> {
     let mut opened = Opened::default();
     for name in examined.directories() {
-        let directory = services.targets.directory(&name).await;
-        let directory = directory.map_err(|source| DispatchError::Directory {
-            name: name.to_string(),
-            source,
-        })?;
-        opened.directories.insert(name, directory);
-    }
-    let mut problems = Vec::new();
-    for name in examined.databases() {
-        let failed = |source| DispatchError::Database {
+        let source = match services.targets.directory(&name).await {
+            Ok(directory) => {
+                opened.directories.insert(name, directory);
+                continue;
+            }
+            Err(source) => source,
+        };
+        let unreached =
+            UnreachedDirectory::of(&source).filter(|_| examined.only_reads(&Path::Directory(name.clone())));
+        let error = DispatchError::Directory {
             name: name.to_string(),
             source,
         };
-        let database = services.targets.database(&name).await.map_err(failed)?;
-        let wanted = wanted(examined, &name);
-        if !database.missing(&wanted).await.map_err(failed)?.is_empty() {
-            // One by one: only so is it known which of them is missing, and where that is written.
-            for want in &wanted {
-                for missing in database.missing(from_ref(want)).await.map_err(failed)? {
-                    let text = format!("there is no {}", missing.what);
-                    let is_told = problems.iter().any(|problem: &Problem| problem.message == text);
-                    if !is_told {
-                        let place = place(services, examined, &name, want);
-                        problems.push(Problem::new(place, text, Some(missing.hint)));
-                    }
-                }
+        let Some(unreached) = unreached else {
+            return Err(error);
+        };
+        opened.unreached.push(error);
+        opened.directories.insert(name, Arc::new(unreached));
+    }
+    let mut problems = Vec::new();
+    for name in examined.databases() {
+        let source = match reach(services, examined, mode, &name, &mut problems).await {
+            Ok(database) => {
+                opened.databases.insert(name, database);
+                continue;
             }
-        }
-        if problems.is_empty() && mode == Mode::Apply {
-            for (table, verbs) in verbs_by_table(examined, &name) {
-                let verbs: Vec<Verb> = verbs.into_iter().collect();
-                for missing in database.rights_missing(&table, &verbs).await.map_err(failed)? {
-                    let on = Path::Table(name.clone(), table.clone());
-                    problems.push(Problem::new(
-                        format!("job.{}.grant.{on}", examined.job.name),
-                        missing.what,
-                        Some(missing.hint),
-                    ));
-                }
-            }
-        }
-        opened.databases.insert(name, database);
+            Err(source) => source,
+        };
+        let unreached = UnreachedDatabase::of(&source, services.clock.now())
+            .filter(|_| examined.only_reads(&Path::Whole(name.clone())));
+        let error = DispatchError::Database {
+            name: name.to_string(),
+            source,
+        };
+        let Some(unreached) = unreached else {
+            return Err(error);
+        };
+        opened.unreached.push(error);
+        opened.databases.insert(name, Arc::new(unreached));
+    }
+    if opened.unreached.len() == opened.databases.len() + opened.directories.len()
+        && let Some(error) = opened.unreached.pop()
+    {
+        return Err(error);
     }
     if problems.is_empty() {
         Ok(opened)
     } else {
         Err(DispatchError::Usage(problems))
     }
+}
+
+/// Opens a database and asks it for all that the run will need of it.
+async fn reach(
+    services: &Services,
+    examined: &Examined,
+    mode: Mode,
+    name: &TargetName,
+    problems: &mut Vec<Problem>,
+) -> Result<Arc<dyn Database>, DatabaseError> {
+    let database = services.targets.database(name).await?;
+    let wanted = wanted(examined, name);
+    if !database.missing(&wanted).await?.is_empty() {
+        // One by one: only so is it known which of them is missing, and where that is written.
+        for want in &wanted {
+            for missing in database.missing(from_ref(want)).await? {
+                let text = format!("there is no {}", missing.what);
+                if !problems.iter().any(|problem| problem.message == text) {
+                    let place = place(services, examined, name, want);
+                    problems.push(Problem::new(place, text, Some(missing.hint)));
+                }
+            }
+        }
+    }
+    if problems.is_empty() && mode == Mode::Apply {
+        for (table, verbs) in verbs_by_table(examined, name) {
+            let verbs: Vec<Verb> = verbs.into_iter().collect();
+            for missing in database.rights_missing(&table, &verbs).await? {
+                let on = Path::Table(name.clone(), table.clone());
+                problems.push(Problem::new(
+                    format!("job.{}.grant.{on}", examined.job.name),
+                    missing.what,
+                    Some(missing.hint),
+                ));
+            }
+        }
+    }
+    Ok(database)
 }
 
 /// Where the configuration names what is wanted: a param, or else the grant on its table.

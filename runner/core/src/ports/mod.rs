@@ -1,4 +1,5 @@
-//! The ports: what core asks of the world, one trait and its error a file.
+//! The ports: what core asks of the world, one trait and its error a file, and `unreached`, which answers for
+//! targets that are not there.
 //!
 //! Adapters implement them; the conformance suites under `tests/tests/it` say what each must mean.
 
@@ -7,3 +8,4 @@ pub mod database;
 pub mod files;
 pub mod ledger;
 pub mod plugins;
+pub mod unreached;
