@@ -24,6 +24,8 @@ pub(crate) struct Unwatched;
 
 impl Progress for Unwatched {
     fn effect(&self, _effect: &Effect) {}
+
+    fn waiting(&self, _what: &str) {}
 }
 
 /// A person watches a terminal.
@@ -36,6 +38,20 @@ struct Line {
     /// When its first effect was told.
     since: Option<Instant>,
     bar: Option<ProgressBar>,
+}
+
+impl Line {
+    fn show(&mut self, words: String) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        bar.set_message(words);
+    }
 }
 
 impl Watched {
@@ -62,15 +78,13 @@ impl Progress for Watched {
         if line.since.get_or_insert_with(Instant::now).elapsed() < SHOWN_AFTER {
             return;
         }
-        let bar = line.bar.get_or_insert_with(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(TICK);
-            bar
-        });
-        bar.set_message(words(effect));
+        line.show(words(effect));
+    }
+
+    fn waiting(&self, what: &str) {
+        if let Ok(mut line) = self.0.try_lock() {
+            line.show(what.to_owned());
+        }
     }
 }
 

@@ -324,6 +324,7 @@ mod tests {
             limits_used: LimitsUsed::default(),
             params: serde_json::Value::Null,
             notes: Vec::new(),
+            earlier: Vec::new(),
         }
     }
 
