@@ -34,6 +34,8 @@ struct Unwatched;
 
 impl Progress for Unwatched {
     fn effect(&self, _effect: &Effect) {}
+
+    fn waiting(&self, _what: &str) {}
 }
 
 impl House {

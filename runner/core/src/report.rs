@@ -154,12 +154,23 @@ pub struct Report {
     pub params: Json,
     /// Promises that are weaker than usual, such as `fence: ledger only`.
     pub notes: Vec<String>,
+    /// What earlier attempts of the key did, or in a plan would do: not part of this attempt's effects.
+    #[serde(default)]
+    pub earlier: Vec<Effect>,
 }
 
 impl Report {
     /// All effects, whatever their target.
     pub fn effects(&self) -> impl Iterator<Item = &Effect> {
         self.targets.iter().flat_map(|target| &target.effects)
+    }
+
+    /// The effects of all attempts of the key up to this one, added up.
+    pub fn effects_of_key(&self) -> Vec<Effect> {
+        let mut sum = self.earlier.clone();
+        self.effects()
+            .for_each(|effect| crate::effect::add(&mut sum, effect));
+        sum
     }
 
     /// All findings, whatever their target.

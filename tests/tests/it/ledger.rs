@@ -14,7 +14,9 @@ use sereno_core::grant::Verb;
 use sereno_core::guard::GuardState;
 use sereno_core::name::{JobName, RunId};
 use sereno_core::ports::clock::{Clock, Entropy};
-use sereno_core::ports::ledger::{Flag, Held, Ledger, LedgerError, NewRun, RunQuery, RunRow, StoredEvent};
+use sereno_core::ports::ledger::{
+    Flag, Held, Lease, Ledger, LedgerError, NewRun, Past, RunQuery, RunRow, Start, StoredEvent,
+};
 use sereno_core::report::{Effect, Finding, LimitsUsed, Measurement, Report, Severity, TargetReport};
 use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunEvent, RunRequest, RunState};
 use sereno_core::value::Instant;
@@ -124,7 +126,7 @@ pub(crate) fn new_run(run: &RunId, key: &str, name: &str, started_at: Instant) -
     let row = RunRow {
         id: run.clone(),
         key: key.to_owned(),
-        attempt: 0,
+        attempt: 1,
         job: job(name),
         targets: vec!["database.app".to_owned(), "directory.temp".to_owned()],
         shard: Some("tenant_7".to_owned()),
@@ -144,6 +146,31 @@ pub(crate) fn new_run(run: &RunId, key: &str, name: &str, started_at: Instant) -
         request,
         params: serde_json::json!({ "keep": "7 days", "ños": [1, 2.5, null] }),
     }
+}
+
+/// Begins an attempt, whichever of its key it is, with the leases it needs.
+pub(crate) async fn start(ledger: &Arc<dyn Ledger>, mut new: NewRun, names: &[&str]) -> Start {
+    let of_key = RunQuery {
+        key: Some(new.row.key.clone()),
+        ..RunQuery::default()
+    };
+    let known = ledger.runs(&of_key).await.unwrap().len();
+    new.row.attempt = u32::try_from(known).unwrap() + 1;
+    ledger.start(new, &scopes(names), TTL).await.unwrap()
+}
+
+/// The same, where nothing is in the way.
+pub(crate) async fn begun(ledger: &Arc<dyn Ledger>, new: NewRun, names: &[&str]) -> (RunRow, Vec<Lease>) {
+    match start(ledger, new, names).await {
+        Start::Begun(row, leases) => (*row, leases),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Ends a run, which gives its leases back.
+pub(crate) async fn end(ledger: &Arc<dyn Ledger>, run: &RunId) {
+    let end = ended(run, Outcome::Succeeded, midnight());
+    ledger.append(run, midnight(), &[end]).await.unwrap();
 }
 
 pub(crate) fn log(message: &str) -> RunEvent {
@@ -210,6 +237,7 @@ pub(crate) fn report(run: &RunId, outcome: Outcome, ended_at: Instant) -> Report
         continued: false,
         params: serde_json::json!({}),
         notes: vec!["fence: ledger only".to_owned()],
+        earlier: vec![effect(40)],
     }
 }
 
@@ -265,14 +293,18 @@ every_home! {
     only_an_ended_run_has_a_report
     scopes_are_taken_all_or_none
     a_lease_ends_with_its_time_and_its_token_grows_for_ever
-    a_run_keeps_the_token_of_what_is_its_own
-    a_run_learns_that_its_lease_was_taken_over
+    a_new_ledger_is_not_shut_out_by_the_fences_of_an_older_one
+    the_end_of_a_run_gives_its_leases_back
+    a_run_learns_that_its_lease_went_to_another
+    an_orphan_is_taken_over_once_and_learns_of_it
+    an_attempt_begins_only_after_all_that_its_caller_has_seen
+    all_that_was_before_is_told_at_once
     a_running_run_without_a_lease_is_an_orphan
     flags_are_raised_and_lowered
     measurements_are_kept_and_unknown_stays_unknown
     of_many_that_take_one_scope_one_wins
     of_many_that_take_overlapping_scopes_each_gets_all_or_none
-    many_that_start_one_key_get_attempts_of_their_own
+    of_many_that_start_one_attempt_one_begins
     many_that_append_to_one_run_leave_no_gap
 }
 
@@ -283,7 +315,7 @@ async fn a_started_run_is_answered_as_it_is_stored(home: Home) {
     let mut new = new_run(&run, "key", "purge", at("2026-11-24T00:00:00.123456789Z"));
     new.row.scheduled_at = at("2026-11-23T23:30:00.999999999Z");
     new.row.targets.reverse();
-    let row = ledger.start(new.clone()).await.unwrap();
+    let row = begun(&ledger, new.clone(), &[]).await.0;
     assert_eq!(
         row,
         RunRow {
@@ -312,17 +344,17 @@ async fn a_started_run_is_answered_as_it_is_stored(home: Home) {
 
     // The same id is never recorded twice, whatever its key.
     new.row.key = "another".into();
-    assert!(matches!(ledger.start(new).await, Err(LedgerError::Fault { .. })));
+    let again = ledger.start(new, &[], TTL).await;
+    assert!(matches!(again, Err(LedgerError::Fault { .. })), "{again:?}");
     assert_eq!(ledger.runs(&RunQuery::default()).await.unwrap(), [row]);
 }
 
 async fn attempts_of_a_key_are_counted(home: Home) {
     let ledger = home.open().await;
     for (run, key, attempt) in [("a", "x", 1), ("b", "x", 2), ("c", "y", 1), ("d", "x", 3)] {
-        let row = ledger
-            .start(new_run(&id(run), key, "purge", midnight()))
+        let row = begun(&ledger, new_run(&id(run), key, "purge", midnight()), &[])
             .await
-            .unwrap();
+            .0;
         assert_eq!(row.attempt, attempt, "{run}");
         assert_eq!(ledger.run(run).await.unwrap().attempt, attempt);
     }
@@ -331,10 +363,7 @@ async fn attempts_of_a_key_are_counted(home: Home) {
 async fn events_come_back_in_order_and_byte_for_byte(home: Home) {
     let ledger = home.open().await;
     let run = id("a");
-    ledger
-        .start(new_run(&run, "key", "purge", midnight()))
-        .await
-        .unwrap();
+    begun(&ledger, new_run(&run, "key", "purge", midnight()), &[]).await;
     let batches = [
         vec![
             log("quotes \" ' ` \\ and ${env:X} and \u{1f319} and \u{7f}"),
@@ -409,13 +438,8 @@ async fn the_row_is_what_its_events_make_it(home: Home) {
     let runs: Vec<RunId> = ["a", "b", "c", "d"].into_iter().map(id).collect();
     let mut first = BTreeMap::new();
     for run in &runs {
-        first.insert(
-            run,
-            ledger
-                .start(new_run(run, "key", "purge", midnight()))
-                .await
-                .unwrap(),
-        );
+        let (row, _) = begun(&ledger, new_run(run, "key", "purge", midnight()), &[]).await;
+        first.insert(run, row);
     }
     let (mut accepted, mut refused) = (0, 0);
     for step in 0..120 {
@@ -480,7 +504,7 @@ async fn what_a_run_cannot_meet_is_refused_with_all_that_came_with_it(home: Home
         params: new.params.clone(),
         cursor: None,
     };
-    ledger.start(new).await.unwrap();
+    begun(&ledger, new, &[]).await;
     let end = || ended(&run, Outcome::Succeeded, midnight());
     let refusal = async |batch: &[RunEvent]| {
         let before = (ledger.run("a").await.unwrap(), ledger.events(&run).await.unwrap());
@@ -535,10 +559,7 @@ async fn what_a_run_cannot_meet_is_refused_with_all_that_came_with_it(home: Home
 async fn a_run_is_found_by_the_start_of_its_id(home: Home) {
     let ledger = home.open().await;
     for run in ["ab1", "ab2", "ac", "zz"] {
-        ledger
-            .start(new_run(&id(run), run, "purge", midnight()))
-            .await
-            .unwrap();
+        begun(&ledger, new_run(&id(run), run, "purge", midnight()), &[]).await;
     }
     for (text, found) in [("ac", "ac"), ("z", "zz"), ("ab1", "ab1"), ("ab20000000", "ab2")] {
         assert_eq!(ledger.run(text).await.unwrap().id, id(found), "{text}");
@@ -581,10 +602,7 @@ async fn runs_are_listed_newest_first(home: Home) {
         ("b", "x", "purge", 0),
     ] {
         let started_at = midnight() + Duration::from_secs(60 * minute);
-        ledger
-            .start(new_run(&id(run), key, name, started_at))
-            .await
-            .unwrap();
+        begun(&ledger, new_run(&id(run), key, name, started_at), &[]).await;
     }
     ledger
         .append(
@@ -670,10 +688,7 @@ async fn only_an_ended_run_has_a_report(home: Home) {
     let ledger = home.open().await;
     let (done, lost, running) = (id("a"), id("b"), id("c"));
     for run in [&done, &lost, &running] {
-        ledger
-            .start(new_run(run, "key", "purge", midnight()))
-            .await
-            .unwrap();
+        begun(&ledger, new_run(run, "key", "purge", midnight()), &[]).await;
         ledger.append(run, midnight(), &[log("line")]).await.unwrap();
     }
     let kept = report(
@@ -713,196 +728,149 @@ async fn only_an_ended_run_has_a_report(home: Home) {
     );
 }
 
+/// A run of its own key, that wants `names`.
+async fn wish(ledger: &Arc<dyn Ledger>, run: &str, name: &str, names: &[&str], now: Instant) -> Start {
+    start(ledger, new_run(&id(run), run, name, now), names).await
+}
+
+fn leases(start: Start) -> Vec<Lease> {
+    match start {
+        Start::Begun(_, leases) => leases,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn holders(start: Start) -> Vec<RunId> {
+    match start {
+        Start::Held(held) => held.into_iter().map(|held| held.run).collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn scopes_are_taken_all_or_none(home: Home) {
     let ledger = home.open().await;
     let clock = FakeClock::at(midnight());
-    let (first, second) = (id("a"), id("b"));
     let now = clock.now();
-    let taken = ledger
-        .lease(&first, &job("purge"), &scopes(&["y", "x", "y"]), now, TTL)
-        .await
-        .unwrap()
-        .unwrap();
+    let taken = leases(wish(&ledger, "a", "purge", &["y", "x", "y"], now).await);
     assert_eq!(
         taken
             .iter()
-            .map(|lease| (lease.scope.as_str(), lease.token, lease.until))
+            .map(|lease| (lease.scope.as_str(), &lease.run, lease.until))
             .collect::<Vec<_>>(),
-        [("x", 1, now + TTL), ("y", 1, now + TTL)]
+        [("x", &id("a"), now + TTL), ("y", &id("a"), now + TTL)]
     );
-    assert!(taken.iter().all(|lease| lease.run == first));
 
     clock.advance(Duration::from_secs(59));
-    let wish = scopes(&["w", "x", "y", "z"]);
-    let held = ledger
-        .lease(&second, &job("sweep"), &wish, clock.now(), TTL)
-        .await
-        .unwrap()
-        .unwrap_err();
+    let refused = wish(&ledger, "b", "sweep", &["w", "x", "y", "z"], clock.now()).await;
     let holds = |scope: &str| Held {
         scope: scope.to_owned(),
-        run: first.clone(),
+        run: id("a"),
         job: job("purge"),
         until: now + TTL,
     };
-    assert_eq!(held, [holds("x"), holds("y")]);
-
-    // Nothing of the refused wish was taken: a third run gets what was free, with the first token.
-    let third = ledger
-        .lease(&id("c"), &job("sweep"), &scopes(&["z", "w"]), clock.now(), TTL)
-        .await
-        .unwrap()
-        .unwrap();
-    assert_eq!(third.iter().map(|lease| lease.token).collect::<Vec<_>>(), [1, 1]);
-
-    assert_eq!(
-        ledger
-            .lease(&second, &job("sweep"), &[], clock.now(), TTL)
-            .await
-            .unwrap(),
-        Ok(vec![])
-    );
+    assert_eq!(refused, Start::Held(vec![holds("x"), holds("y")]));
+    // Nothing of the refused wish is there: no run, and what was free still is.
+    assert!(matches!(ledger.run("b").await, Err(LedgerError::NoRun(_))));
+    let third = leases(wish(&ledger, "c", "sweep", &["z", "w"], clock.now()).await);
+    assert_eq!(third.len(), 2);
+    assert_eq!(leases(wish(&ledger, "d", "sweep", &[], clock.now()).await), []);
 }
 
 async fn a_lease_ends_with_its_time_and_its_token_grows_for_ever(home: Home) {
     let ledger = home.open().await;
     let clock = FakeClock::at(midnight());
-    let take = async |run: &str, now: Instant| {
-        let answer = ledger
-            .lease(&id(run), &job("purge"), &scopes(&["x"]), now, TTL)
-            .await
-            .unwrap();
-        answer
-            .map(|leases| leases[0].token)
-            .map_err(|held| held[0].run.clone())
-    };
-    assert_eq!(take("a", clock.now()).await, Ok(1));
+    let first = leases(wish(&ledger, "a", "purge", &["x"], clock.now()).await)[0].token;
     clock.advance(NEARLY_TTL);
-    assert_eq!(take("b", clock.now()).await, Err(id("a")));
+    let held = wish(&ledger, "b", "purge", &["x"], clock.now()).await;
+    assert_eq!(holders(held), [id("a")]);
     clock.advance(Duration::from_micros(1));
-    assert_eq!(
-        take("b", clock.now()).await,
-        Ok(2),
-        "the lease is over at the very end of its time"
+    // At the very end of its time it is over.
+    let second = leases(wish(&ledger, "b", "purge", &["x"], clock.now()).await)[0].token;
+    end(&ledger, &id("b")).await;
+    // The same moment, or an earlier one: somebody's clock is late.
+    let third = leases(wish(&ledger, "c", "purge", &["x"], clock.now()).await)[0].token;
+    end(&ledger, &id("c")).await;
+    let fourth = leases(wish(&ledger, "d", "purge", &["x"], midnight()).await)[0].token;
+    assert!(
+        first < second && second < third && third < fourth,
+        "{first} {second} {third} {fourth}"
     );
-
-    ledger.release(&id("b")).await.unwrap();
-    assert_eq!(
-        take("c", clock.now()).await,
-        Ok(3),
-        "a lease that was given back is free at once"
-    );
-    ledger.release(&id("a")).await.unwrap();
-    assert_eq!(
-        take("d", clock.now()).await,
-        Err(id("c")),
-        "only one's own leases are given back"
-    );
-    ledger.release(&id("c")).await.unwrap();
-    ledger.release(&id("c")).await.unwrap();
-    assert_eq!(take("a", clock.now()).await, Ok(4));
 }
 
-async fn a_run_keeps_the_token_of_what_is_its_own(home: Home) {
+/// Fences stay in the targets when a ledger is lost or replaced.
+async fn a_new_ledger_is_not_shut_out_by_the_fences_of_an_older_one(home: Home) {
     let ledger = home.open().await;
+    let older: Arc<dyn Ledger> = Arc::new(MemoryLedger::default());
     let clock = FakeClock::at(midnight());
-    let run = id("a");
-    let take = async |names: &[&str]| {
-        let leases = ledger
-            .lease(&run, &job("purge"), &scopes(names), clock.now(), TTL)
-            .await
-            .unwrap()
-            .unwrap();
-        leases
-            .iter()
-            .map(|lease| (lease.scope.clone(), lease.token))
-            .collect::<Vec<_>>()
-    };
-    take(&["key"]).await;
-    ledger
-        .lease(&id("b"), &job("purge"), &scopes(&["table"]), clock.now(), TTL)
-        .await
-        .unwrap()
-        .unwrap();
-    ledger.release(&id("b")).await.unwrap();
-    assert_eq!(
-        take(&["key", "table"]).await,
-        [("key".to_owned(), 1), ("table".to_owned(), 2)]
-    );
-    // Its own lease ran out, and nobody came.
-    clock.advance(TTL * 3);
-    assert_eq!(take(&["key"]).await, [("key".to_owned(), 1)]);
-    assert!(ledger.renew(&run, clock.now(), TTL).await.unwrap());
+    let mut token = 0;
+    for run in ["a", "b", "c"] {
+        token = leases(wish(&older, run, "purge", &["x"], clock.now()).await)[0].token;
+        end(&older, &id(run)).await;
+    }
+    clock.advance(Duration::from_millis(1));
+    assert!(leases(wish(&ledger, "a", "purge", &["x"], clock.now()).await)[0].token > token);
 }
 
-async fn a_run_learns_that_its_lease_was_taken_over(home: Home) {
+async fn the_end_of_a_run_gives_its_leases_back(home: Home) {
+    let ledger = home.open().await;
+    leases(wish(&ledger, "a", "purge", &["x", "y"], midnight()).await);
+    leases(wish(&ledger, "b", "purge", &["z"], midnight()).await);
+    ledger.append(&id("a"), midnight(), &[log("line")]).await.unwrap();
+    assert_eq!(
+        holders(wish(&ledger, "c", "purge", &["x"], midnight()).await),
+        [id("a")]
+    );
+    end(&ledger, &id("a")).await;
+    leases(wish(&ledger, "c", "purge", &["x", "y"], midnight()).await);
+    // What was refused gives nothing back.
+    let late = ended(&id("b"), Outcome::Succeeded, midnight());
+    let refused = ledger.append(&id("b"), midnight(), &[late, log("after")]).await;
+    assert!(matches!(refused, Err(LedgerError::Illegal { .. })));
+    assert_eq!(
+        holders(wish(&ledger, "d", "purge", &["z"], midnight()).await),
+        [id("b")]
+    );
+}
+
+async fn a_run_learns_that_its_lease_went_to_another(home: Home) {
     let ledger = home.open().await;
     let clock = FakeClock::at(midnight());
-    let (slow, quick) = (id("a"), id("b"));
-    let take = async |run: &RunId, names: &[&str]| {
-        ledger
-            .lease(run, &job("purge"), &scopes(names), clock.now(), TTL)
-            .await
-            .unwrap()
-            .is_ok()
-    };
-    assert!(
-        !ledger.renew(&slow, clock.now(), TTL).await.unwrap(),
-        "it holds nothing"
-    );
-    assert!(take(&slow, &["x", "y"]).await);
+    let renew = async |run: &str| ledger.renew(&id(run), clock.now(), TTL).await.unwrap();
+    assert!(!renew("a").await, "it holds nothing");
+    leases(wish(&ledger, "a", "purge", &["x", "y"], clock.now()).await);
     clock.advance(Duration::from_secs(45));
-    assert!(ledger.renew(&slow, clock.now(), TTL).await.unwrap());
+    assert!(renew("a").await);
     clock.advance(Duration::from_secs(45));
-    assert!(
-        !take(&quick, &["x"]).await,
-        "a renewed lease holds for its whole time again"
+    // A renewed lease holds for its whole time again.
+    assert_eq!(
+        holders(wish(&ledger, "b", "purge", &["x"], clock.now()).await),
+        [id("a")]
     );
-
     clock.advance(TTL);
-    assert!(take(&quick, &["x"]).await);
-    assert!(!ledger.renew(&slow, clock.now(), TTL).await.unwrap());
+    leases(wish(&ledger, "b", "purge", &["x"], clock.now()).await);
+    assert!(!renew("a").await);
     // Even when the other is done and a third one has come and gone.
-    ledger.release(&quick).await.unwrap();
-    assert!(!ledger.renew(&slow, clock.now(), TTL).await.unwrap());
-    assert!(take(&id("c"), &["x"]).await);
-    ledger.release(&id("c")).await.unwrap();
-    assert!(!ledger.renew(&slow, clock.now(), TTL).await.unwrap());
-    // Its other lease goes on; the one that took over never lost anything.
-    assert!(!take(&quick, &["y"]).await);
-    assert!(take(&quick, &["x"]).await);
-    assert!(ledger.renew(&quick, clock.now(), TTL).await.unwrap());
-
-    // Once it has given everything back, it starts anew.
-    ledger.release(&slow).await.unwrap();
-    assert!(take(&slow, &["y"]).await);
-    assert!(ledger.renew(&slow, clock.now(), TTL).await.unwrap());
+    end(&ledger, &id("b")).await;
+    assert!(!renew("a").await);
+    leases(wish(&ledger, "c", "purge", &["x"], clock.now()).await);
+    end(&ledger, &id("c")).await;
+    assert!(!renew("a").await);
+    // Its other lease goes on; who took over never lost anything.
+    assert_eq!(
+        holders(wish(&ledger, "d", "purge", &["y"], clock.now()).await),
+        [id("a")]
+    );
+    leases(wish(&ledger, "d", "purge", &["x"], clock.now()).await);
+    assert!(renew("d").await);
 }
 
 async fn a_running_run_without_a_lease_is_an_orphan(home: Home) {
     let ledger = home.open().await;
     let clock = FakeClock::at(midnight());
-    for (run, scope) in [("a", Some("x")), ("b", None), ("c", Some("z")), ("d", Some("w"))] {
-        if let Some(scope) = scope {
-            ledger
-                .lease(&id(run), &job("purge"), &scopes(&[scope]), clock.now(), TTL)
-                .await
-                .unwrap()
-                .unwrap();
-        }
-        ledger
-            .start(new_run(&id(run), run, "purge", midnight()))
-            .await
-            .unwrap();
+    for (run, names) in [("a", &["x"] as &[&str]), ("b", &[]), ("c", &["z"]), ("d", &["w"])] {
+        leases(wish(&ledger, run, "purge", names, clock.now()).await);
     }
-    ledger
-        .append(
-            &id("d"),
-            midnight(),
-            &[ended(&id("d"), Outcome::Succeeded, midnight())],
-        )
-        .await
-        .unwrap();
+    end(&ledger, &id("d")).await;
     let orphans = async || ids(&ledger.orphans(clock.now()).await.unwrap()).join(" ");
     assert_eq!(orphans().await, "b000000000");
     clock.advance(NEARLY_TTL);
@@ -910,10 +878,102 @@ async fn a_running_run_without_a_lease_is_an_orphan(home: Home) {
     ledger.renew(&id("c"), clock.now(), TTL).await.unwrap();
     clock.advance(Duration::from_micros(1));
     assert_eq!(orphans().await, "a000000000 b000000000");
-    ledger.release(&id("c")).await.unwrap();
-    assert_eq!(orphans().await, "a000000000 b000000000 c000000000");
     let orphan = ledger.orphans(clock.now()).await.unwrap().remove(0);
     assert_eq!(orphan, ledger.run("a").await.unwrap());
+}
+
+async fn an_orphan_is_taken_over_once_and_learns_of_it(home: Home) {
+    let ledger = home.open().await;
+    let clock = FakeClock::at(midnight());
+    let run = id("a");
+    let own = leases(wish(&ledger, "a", "purge", &["key", "x", "y"], clock.now()).await);
+    let take_over = async |run: &RunId| ledger.take_over(run, clock.now(), TTL).await.unwrap();
+    assert_eq!(take_over(&run).await, None, "it lives");
+    clock.advance(TTL);
+    // One of its scopes has gone to another run already.
+    leases(wish(&ledger, "b", "sweep", &["x"], clock.now()).await);
+    let taken = take_over(&run).await.unwrap();
+    assert_eq!(
+        taken
+            .iter()
+            .map(|lease| (lease.scope.as_str(), &lease.run, lease.until))
+            .collect::<Vec<_>>(),
+        [("key", &run, clock.now() + TTL), ("y", &run, clock.now() + TTL)]
+    );
+    assert!(taken[0].token > own[0].token && taken[1].token > own[2].token);
+    assert_eq!(take_over(&run).await, None, "somebody is at it");
+    assert!(!ledger.renew(&run, clock.now(), TTL).await.unwrap());
+    // Whoever was at it died as well.
+    clock.advance(TTL);
+    assert_eq!(ids(&ledger.orphans(clock.now()).await.unwrap()).len(), 2);
+    assert_eq!(take_over(&run).await.unwrap().len(), 2);
+    let lost = report(&run, Outcome::Lost("gone".to_owned()), clock.now());
+    let rescued = RunEvent::Rescued {
+        report: Box::new(lost),
+    };
+    ledger.append(&run, clock.now(), &[rescued]).await.unwrap();
+    assert_eq!(take_over(&run).await, None, "it has ended");
+    leases(wish(&ledger, "c", "purge", &["key", "y"], clock.now()).await);
+    // One that holds nothing any more can be closed all the same.
+    leases(wish(&ledger, "d", "purge", &[], clock.now()).await);
+    assert_eq!(take_over(&id("d")).await, Some(vec![]));
+    assert!(matches!(
+        ledger.take_over(&id("e"), clock.now(), TTL).await,
+        Ok(None) | Err(LedgerError::NoRun(_))
+    ));
+}
+
+async fn an_attempt_begins_only_after_all_that_its_caller_has_seen(home: Home) {
+    let ledger = home.open().await;
+    let attempt = async |run: &str, attempt: u32, names: &[&str]| {
+        let mut new = new_run(&id(run), "key", "purge", midnight());
+        new.row.attempt = attempt;
+        ledger.start(new, &scopes(names), TTL).await.unwrap()
+    };
+    assert_eq!(attempt("a", 2, &["x"]).await, Start::Overtaken);
+    let Start::Begun(first, _) = attempt("a", 1, &["x"]).await else {
+        panic!("there was none before");
+    };
+    assert_eq!(first.attempt, 1);
+    // At work: that is told first, whatever the caller knew.
+    assert_eq!(holders(attempt("b", 1, &["x"]).await), [id("a")]);
+    end(&ledger, &id("a")).await;
+    assert_eq!(attempt("b", 1, &["x"]).await, Start::Overtaken);
+    assert!(matches!(ledger.run("b").await, Err(LedgerError::NoRun(_))));
+    // Nothing was taken by it either.
+    leases(wish(&ledger, "c", "purge", &["x"], midnight()).await);
+    assert!(matches!(attempt("b", 2, &["y"]).await, Start::Begun(row, _) if row.attempt == 2));
+}
+
+async fn all_that_was_before_is_told_at_once(home: Home) {
+    let ledger = home.open().await;
+    let past = async |name: &str, key: &str, now: Instant| ledger.past(&job(name), key, now).await.unwrap();
+    assert_eq!(past("purge", "key", midnight()).await, Past::default());
+    let (first, _) = begun(&ledger, new_run(&id("b"), "key", "purge", midnight()), &[]).await;
+    let (second, _) = begun(&ledger, new_run(&id("a"), "key", "purge", midnight()), &["x"]).await;
+    let (other, _) = begun(&ledger, new_run(&id("c"), "other", "sweep", midnight()), &["y"]).await;
+    ledger
+        .set_flag("sweep", Flag::Pause, true, midnight())
+        .await
+        .unwrap();
+    assert_eq!(
+        past("purge", "key", midnight()).await,
+        Past {
+            orphans: vec![first.clone()],
+            attempts: vec![second.clone(), first.clone()],
+            paused: false
+        }
+    );
+    assert_eq!(
+        past("sweep", "nothing", midnight() + TTL).await,
+        Past {
+            orphans: vec![first, second, other],
+            attempts: vec![],
+            paused: true
+        }
+    );
+    ledger.set_flag("*", Flag::Pause, true, midnight()).await.unwrap();
+    assert!(past("purge", "key", midnight()).await.paused);
 }
 
 async fn flags_are_raised_and_lowered(home: Home) {
@@ -945,10 +1005,7 @@ async fn measurements_are_kept_and_unknown_stays_unknown(home: Home) {
         ledger
     };
     let run = id("a");
-    ledger
-        .start(new_run(&run, "key", "purge", midnight()))
-        .await
-        .unwrap();
+    begun(&ledger, new_run(&run, "key", "purge", midnight()), &[]).await;
     let given = [
         measurement("disk.used_percent", Some(81.25)),
         measurement("inodes.used_percent", None),
@@ -1018,29 +1075,28 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
 
 async fn of_many_that_take_one_scope_one_wins(home: Home) {
     let ledger = home.open().await;
+    let mut last = 0;
     for round in 1..=5 {
         // A new scope, one that was given back, and ones that ran out.
         let now = midnight() + TTL * round;
         let answers = race(&home, move |ledger, racer| async move {
-            let run = id(&format!("{}{round}", &racer.as_str()[..1]));
-            (
-                ledger
-                    .lease(&run, &job("purge"), &scopes(&["x"]), now, TTL)
-                    .await
-                    .unwrap(),
-                run,
-            )
+            let run = format!("{}{round}", &racer.as_str()[..1]);
+            (wish(&ledger, &run, "purge", &["x"], now).await, id(&run))
         })
         .await;
-        let (winners, losers): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(answer, _)| answer.is_ok());
+        let (winners, losers): (Vec<_>, Vec<_>) = answers
+            .into_iter()
+            .partition(|(answer, _)| matches!(answer, Start::Begun(..)));
         assert_eq!(winners.len(), 1, "round {round}");
-        let (leases, winner) = &winners[0];
-        assert_eq!(leases.as_ref().unwrap()[0].token, i64::from(round));
-        for (held, _) in losers {
-            assert_eq!(held.unwrap_err()[0].run, *winner);
+        let (won, winner) = winners.into_iter().next().unwrap();
+        let token = leases(won)[0].token;
+        assert!(token > last, "round {round}");
+        last = token;
+        for (lost, _) in losers {
+            assert_eq!(holders(lost), std::slice::from_ref(&winner));
         }
         if round == 2 {
-            ledger.release(winner).await.unwrap();
+            end(&ledger, &winner).await;
         }
     }
 }
@@ -1049,62 +1105,60 @@ async fn of_many_that_take_overlapping_scopes_each_gets_all_or_none(home: Home) 
     let now = midnight();
     let answers = race(&home, move |ledger, run| async move {
         let place = u32::from(run.as_str().as_bytes()[0] - b'0');
-        let wish = [format!("s{place}"), format!("s{}", (place + 1) % RACERS)];
-        (
-            ledger.lease(&run, &job("purge"), &wish, now, TTL).await.unwrap(),
-            run,
-        )
+        let names = [format!("s{place}"), format!("s{}", (place + 1) % RACERS)];
+        let names = names.each_ref().map(String::as_str);
+        let new = new_run(&run, run.as_str(), "purge", now);
+        (start(&ledger, new, &names).await, run)
     })
     .await;
-    let mut holders = BTreeMap::new();
+    let mut winners = BTreeMap::new();
     for (answer, run) in answers {
-        if let Ok(leases) = answer {
+        if let Start::Begun(_, leases) = answer {
             assert_eq!(leases.len(), 2);
             for lease in leases {
                 assert_eq!(
-                    holders.insert(lease.scope, run.clone()),
+                    winners.insert(lease.scope, run.clone()),
                     None,
                     "one scope, two holders"
                 );
             }
         }
     }
-    assert!(!holders.is_empty());
-    // What the losers wanted and nobody got is free, with no token spent on it.
+    assert!(!winners.is_empty());
+    // What the losers wanted and nobody got is free.
     let ledger = home.open().await;
     for place in 0..RACERS {
         let scope = format!("s{place}");
-        let answer = ledger
-            .lease(&id("z"), &job("purge"), std::slice::from_ref(&scope), now, TTL)
-            .await
-            .unwrap();
-        match (answer, holders.get(&scope)) {
-            (Ok(leases), None) => assert_eq!(leases[0].token, 1),
-            (Err(held), Some(holder)) => assert_eq!(held[0].run, *holder),
+        let answer = wish(&ledger, &format!("z{place}"), "purge", &[&scope], now).await;
+        match (answer, winners.get(&scope)) {
+            (Start::Begun(..), None) => {}
+            (held, Some(holder)) => assert_eq!(holders(held), std::slice::from_ref(holder)),
             other => panic!("{other:?}"),
         }
     }
 }
 
-async fn many_that_start_one_key_get_attempts_of_their_own(home: Home) {
-    let mut attempts = race(&home, |ledger, run| async move {
-        ledger
-            .start(new_run(&run, "key", "purge", midnight()))
-            .await
-            .unwrap()
-            .attempt
+async fn of_many_that_start_one_attempt_one_begins(home: Home) {
+    let answers = race(&home, |ledger, run| async move {
+        let new = new_run(&run, "key", "purge", midnight());
+        ledger.start(new, &[], TTL).await.unwrap()
     })
     .await;
-    attempts.sort_unstable();
-    assert_eq!(attempts, (1..=RACERS).collect::<Vec<_>>());
+    let begun = answers
+        .iter()
+        .filter(|answer| matches!(answer, Start::Begun(row, _) if row.attempt == 1));
+    assert_eq!(begun.count(), 1);
+    let overtaken = answers.iter().filter(|answer| **answer == Start::Overtaken);
+    assert_eq!(overtaken.count(), answers.len() - 1);
+    assert_eq!(
+        home.open().await.runs(&RunQuery::default()).await.unwrap().len(),
+        1
+    );
 }
 
 async fn many_that_append_to_one_run_leave_no_gap(home: Home) {
     let ledger = home.open().await;
-    ledger
-        .start(new_run(&id("a"), "key", "purge", midnight()))
-        .await
-        .unwrap();
+    begun(&ledger, new_run(&id("a"), "key", "purge", midnight()), &[]).await;
     race(&home, |ledger, racer| async move {
         for part in 0..5 {
             let batch = [

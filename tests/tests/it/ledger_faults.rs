@@ -11,17 +11,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use futures::future::join_all;
 use sereno_adapters::ledger;
 use sereno_core::name::RunId;
-use sereno_core::ports::ledger::{Ledger, LedgerError, RunQuery};
+use sereno_core::ports::ledger::{Ledger, LedgerError, RunQuery, Start};
 use sereno_core::run::{Outcome, RunEvent, RunState};
 use sereno_tests::postgres::Cluster;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use crate::ledger::{Home, at, eprintln, id, job, log, new_run, open, report};
+use crate::ledger::{Home, at, begun, eprintln, id, log, new_run, open, report, start};
 
 const BALLAST_BYTES: u64 = 8 << 20;
 
@@ -49,43 +48,20 @@ async fn a_dropped_append_costs_a_ledger_in_memory_nothing() {
 async fn opening_again_finds_everything(home: Home) {
     let now = at("2026-11-24T02:30:00Z");
     let first = home.open().await;
-    let row = first.start(new_run(&id("a"), "key", "purge", now)).await.unwrap();
+    let (row, _) = begun(&first, new_run(&id("a"), "key", "purge", now), &["x"]).await;
     first.append(&id("a"), now, &[log("line")]).await.unwrap();
-    first
-        .lease(
-            &id("a"),
-            &job("purge"),
-            &["x".to_owned()],
-            now,
-            Duration::from_mins(1),
-        )
-        .await
-        .unwrap()
-        .unwrap();
     let events = first.events(&id("a")).await.unwrap();
     drop(first);
 
     let second = home.open().await;
     assert_eq!(second.run("a").await.unwrap(), row);
     assert_eq!(second.events(&id("a")).await.unwrap(), events);
-    let held = second
-        .lease(
-            &id("b"),
-            &job("purge"),
-            &["x".to_owned()],
-            now,
-            Duration::from_mins(1),
-        )
-        .await;
-    assert_eq!(held.unwrap().unwrap_err()[0].run, id("a"));
-    assert_eq!(
-        second
-            .start(new_run(&id("b"), "key", "purge", now))
-            .await
-            .unwrap()
-            .attempt,
-        2
-    );
+    match start(&second, new_run(&id("b"), "key", "purge", now), &["x"]).await {
+        Start::Held(held) => assert_eq!(held[0].run, id("a")),
+        other => panic!("{other:?}"),
+    }
+    let (row, _) = begun(&second, new_run(&id("b"), "key", "purge", now), &[]).await;
+    assert_eq!(row.attempt, 2);
 }
 
 async fn many_may_create_it_at_once(home: Home) {
@@ -96,11 +72,8 @@ async fn many_may_create_it_at_once(home: Home) {
     }))
     .await;
     for (ledger, place) in opened.into_iter().zip(1..) {
-        let row = ledger
-            .unwrap()
-            .start(new_run(&RunId::from_entropy(place), "key", "purge", now))
-            .await
-            .unwrap();
+        let new = new_run(&RunId::from_entropy(place), "key", "purge", now);
+        let (row, _) = begun(&ledger.unwrap(), new, &[]).await;
         assert_eq!(u64::from(row.attempt), place);
     }
 }
@@ -111,7 +84,7 @@ async fn a_dropped_append_is_there_as_a_whole_or_not_at_all(home: Home) {
     let now = at("2026-11-24T02:30:00Z");
     let (ledger, other) = (home.open().await, home.open().await);
     let run = id("a");
-    ledger.start(new_run(&run, "key", "purge", now)).await.unwrap();
+    begun(&ledger, new_run(&run, "key", "purge", now), &[]).await;
     let (mut finished, mut dropped) = (0, 0);
     for looks in 0..60 {
         let batch: Vec<RunEvent> = (0..BATCH).map(|part| log(&format!("{looks} {part}"))).collect();
@@ -205,10 +178,7 @@ async fn be_the_victim(url_and_run: &str) {
     let ledger = open(url, Path::new("/")).await;
     let run = id(run);
     let now = at("2026-11-24T02:30:00Z");
-    ledger
-        .start(new_run(&run, run.as_str(), "purge", now))
-        .await
-        .unwrap();
+    begun(&ledger, new_run(&run, run.as_str(), "purge", now), &[]).await;
     for number in 0_u64.. {
         let batch: Vec<RunEvent> = (0..VICTIM_BATCH)
             .map(|part| log(&format!("{number} {part}")))
@@ -355,10 +325,9 @@ async fn postgres_may_crash_and_come_back() {
     let database = cluster.database("ledger").await.unwrap();
     let now = at("2026-11-24T02:30:00Z");
     let ledger = open(&database.url, Path::new("/")).await;
-    let row = ledger
-        .start(new_run(&id("a"), "key", "purge", now))
+    let row = begun(&ledger, new_run(&id("a"), "key", "purge", now), &[])
         .await
-        .unwrap();
+        .0;
     cluster.crash().unwrap();
     let error = ledger.append(&id("a"), now, &[log("lost")]).await.unwrap_err();
     assert!(
@@ -388,10 +357,12 @@ async fn the_application_and_its_narrow_role_are_left_alone() {
     .await
     .unwrap();
     let ledger = home.open().await;
-    ledger
-        .start(new_run(&id("a"), "key", "purge", at("2026-11-24T02:30:00Z")))
-        .await
-        .unwrap();
+    begun(
+        &ledger,
+        new_run(&id("a"), "key", "purge", at("2026-11-24T02:30:00Z")),
+        &[],
+    )
+    .await;
     let theirs: i64 =
         sqlx::query_scalar("SELECT (SELECT count(*) FROM run) + (SELECT count(*) FROM schema_version)")
             .fetch_one(&mut connection)
@@ -487,7 +458,7 @@ async fn a_full_disk_costs_the_ballast_and_not_the_record() {
     let now = at("2026-11-24T02:30:00Z");
     let ledger = open("sqlite://sereno.db", disk.path()).await;
     let run = id("a");
-    ledger.start(new_run(&run, "key", "purge", now)).await.unwrap();
+    begun(&ledger, new_run(&run, "key", "purge", now), &[]).await;
     assert!(
         disk.ballast_blocks().is_some_and(|bytes| bytes >= BALLAST_BYTES),
         "{:?}",
@@ -529,23 +500,11 @@ async fn a_ledger_on_a_full_disk_can_be_opened_and_a_run_recorded() {
 
     let ledger = open("sqlite://sereno.db", disk.path()).await;
     let run = id("a");
-    ledger.start(new_run(&run, "key", "sweep", now)).await.unwrap();
-    ledger
-        .lease(
-            &run,
-            &job("sweep"),
-            &["x".to_owned()],
-            now,
-            Duration::from_mins(1),
-        )
-        .await
-        .unwrap()
-        .unwrap();
+    begun(&ledger, new_run(&run, "key", "sweep", now), &["x"]).await;
     let end = RunEvent::Ended {
         report: Box::new(report(&run, Outcome::Succeeded, now)),
     };
     ledger.append(&run, now, &[log("swept"), end]).await.unwrap();
-    ledger.release(&run).await.unwrap();
     let rows = ledger.runs(&RunQuery::default()).await.unwrap();
     assert_eq!((rows.len(), rows[0].outcome.as_deref()), (1, Some("succeeded")));
 }

@@ -49,7 +49,23 @@ pub(super) fn until(now: Instant, ttl: Duration) -> Instant {
     Instant::from_timestamp_micros(micros(now).saturating_add(ttl)).unwrap_or(Instant::MAX_UTC)
 }
 
-/// Decides over `scopes` by the rows that were `found` for them. A run keeps the token of a scope that is its own.
+/// The token after `last`. It is no less than the clock, so that a new ledger is not shut out by the fences that an
+/// older one raised in the targets.
+fn next_token(last: Option<i64>, now: Instant) -> i64 {
+    let after = last.map_or(1, |last| last.saturating_add(1));
+    after.max(micros(now))
+}
+
+fn lease(run: &RunId, scope: &str, last: Option<i64>, now: Instant, ttl: Duration) -> Lease {
+    Lease {
+        scope: scope.to_owned(),
+        run: run.clone(),
+        token: next_token(last, now),
+        until: until(now, ttl),
+    }
+}
+
+/// Decides over `scopes`, for a new run, by the rows that were `found` for them.
 pub(super) fn decide(
     found: &[ScopeRow],
     run: &RunId,
@@ -57,12 +73,8 @@ pub(super) fn decide(
     now: Instant,
     ttl: Duration,
 ) -> Decision {
-    let others = found.iter().filter_map(|row| match &row.holder {
-        Some(holder) if holder != run => Some((holder, row)),
-        _ => None,
-    });
-    let held: Vec<Held> = others
-        .clone()
+    let holders = || found.iter().filter_map(|row| Some((row.holder.as_ref()?, row)));
+    let held: Vec<Held> = holders()
         .filter(|(_, row)| row.until > kept(now))
         .map(|(holder, row)| Held {
             scope: row.scope.clone(),
@@ -74,24 +86,26 @@ pub(super) fn decide(
     if !held.is_empty() {
         return Decision::Held(held);
     }
-    let lost = others
+    let lost = holders()
         .map(|(holder, row)| (holder.clone(), row.scope.clone()))
         .collect();
     let leases = scopes
         .iter()
         .map(|scope| {
-            let token = match found.iter().find(|row| row.scope == *scope) {
-                None => 1,
-                Some(row) if row.holder.as_ref() == Some(run) => row.token,
-                Some(row) => row.token + 1,
-            };
-            Lease {
-                scope: scope.clone(),
-                run: run.clone(),
-                token,
-                until: until(now, ttl),
-            }
+            let last = found.iter().find(|row| row.scope == *scope).map(|row| row.token);
+            lease(run, scope, last, now, ttl)
         })
         .collect();
     Decision::Take { leases, lost }
+}
+
+/// The leases that whoever closes `orphan` takes in its name, by the rows that are still its own; none while one of
+/// them lives.
+pub(super) fn take_over(own: &[ScopeRow], orphan: &RunId, now: Instant, ttl: Duration) -> Option<Vec<Lease>> {
+    let dead = own.iter().all(|row| row.until <= kept(now));
+    dead.then(|| {
+        own.iter()
+            .map(|row| lease(orphan, &row.scope, Some(row.token), now, ttl))
+            .collect()
+    })
 }

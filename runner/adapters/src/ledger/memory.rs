@@ -9,13 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sereno_core::name::{JobName, RunId};
 use sereno_core::ports::ledger::{
-    Flag, Held, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, StoredEvent,
+    Flag, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Measurement, Report};
 use sereno_core::run::{RunEvent, RunState};
 use sereno_core::value::Instant;
 
-use super::leases::{Decision, ScopeRow, decide, in_order, until};
+use super::leases::{Decision, ScopeRow, decide, in_order, take_over, until};
 use super::{from_json, kept, projection, to_json};
 
 /// See the module.
@@ -53,6 +53,31 @@ impl Books {
             .ok_or_else(|| LedgerError::NoRun(run.to_string()))
     }
 
+    fn own(&self, run: &RunId) -> Vec<ScopeRow> {
+        let own = |row: &&ScopeRow| row.holder.as_ref() == Some(run);
+        self.scopes.values().filter(own).cloned().collect()
+    }
+
+    fn hold(&mut self, leases: &[Lease], job: &JobName) {
+        for lease in leases {
+            let row = ScopeRow {
+                scope: lease.scope.clone(),
+                holder: Some(lease.run.clone()),
+                job: job.clone(),
+                token: lease.token,
+                until: lease.until,
+            };
+            self.scopes.insert(lease.scope.clone(), row);
+        }
+    }
+
+    fn release(&mut self, run: &RunId) {
+        for row in self.scopes.values_mut() {
+            row.holder.take_if(|holder| holder == run);
+        }
+        self.lost.retain(|(loser, _)| loser != run);
+    }
+
     fn stored(&self, run: &RunId) -> Result<Vec<StoredEvent>, LedgerError> {
         let events = self
             .events
@@ -77,8 +102,9 @@ impl Books {
 
 #[async_trait]
 impl Ledger for MemoryLedger {
-    async fn start(&self, run: NewRun) -> Result<RunRow, LedgerError> {
-        let (mut row, event) = projection::started(&run);
+    async fn start(&self, run: NewRun, scopes: &[String], ttl: Duration) -> Result<Start, LedgerError> {
+        let (row, event) = projection::started(&run);
+        let scopes = in_order(scopes);
         self.books(|books| {
             if books.events.contains_key(&row.id) {
                 return Err(LedgerError::Fault {
@@ -86,18 +112,26 @@ impl Ledger for MemoryLedger {
                     reason: format!("there is a run {} already", row.id),
                 });
             }
-            let highest = books
-                .runs
+            let found: Vec<ScopeRow> = scopes
                 .iter()
-                .filter(|other| other.key == row.key)
-                .map(|other| other.attempt)
-                .max();
-            row.attempt = highest.unwrap_or(0) + 1;
+                .filter_map(|scope| books.scopes.get(scope))
+                .cloned()
+                .collect();
+            let (leases, lost) = match decide(&found, &row.id, &scopes, row.started_at, ttl) {
+                Decision::Held(held) => return Ok(Start::Held(held)),
+                Decision::Take { leases, lost } => (leases, lost),
+            };
+            let attempts = books.runs.iter().filter(|other| other.key == row.key);
+            if attempts.map(|other| other.attempt).max().unwrap_or(0) + 1 != row.attempt {
+                return Ok(Start::Overtaken);
+            }
+            books.lost.extend(lost);
+            books.hold(&leases, &row.job);
             books
                 .events
                 .insert(row.id.clone(), vec![(row.started_at, to_json(&event))]);
             books.runs.push(row.clone());
-            Ok(row)
+            Ok(Start::Begun(Box::new(row), leases))
         })
     }
 
@@ -106,7 +140,7 @@ impl Ledger for MemoryLedger {
             let row = books.row(run)?;
             projection::change(run, row.state, events)?.apply(row);
             if row.state == RunState::Ended {
-                books.lost.retain(|(loser, _)| loser != run);
+                books.release(run);
             }
             let stored = books.events.entry(run.clone()).or_default();
             stored.extend(events.iter().map(|event| (kept(at), to_json(event))));
@@ -157,41 +191,6 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    async fn lease(
-        &self,
-        run: &RunId,
-        job: &JobName,
-        scopes: &[String],
-        now: Instant,
-        ttl: Duration,
-    ) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError> {
-        let scopes = in_order(scopes);
-        self.books(|books| {
-            let found: Vec<ScopeRow> = scopes
-                .iter()
-                .filter_map(|scope| books.scopes.get(scope))
-                .cloned()
-                .collect();
-            Ok(match decide(&found, run, &scopes, now, ttl) {
-                Decision::Held(held) => Err(held),
-                Decision::Take { leases, lost } => {
-                    books.lost.extend(lost);
-                    for lease in &leases {
-                        let row = ScopeRow {
-                            scope: lease.scope.clone(),
-                            holder: Some(run.clone()),
-                            job: job.clone(),
-                            token: lease.token,
-                            until: lease.until,
-                        };
-                        books.scopes.insert(lease.scope.clone(), row);
-                    }
-                    Ok(leases)
-                }
-            })
-        })
-    }
-
     async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError> {
         self.books(|books| {
             let mut own = 0;
@@ -207,30 +206,30 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    async fn release(&self, run: &RunId) -> Result<(), LedgerError> {
+    async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError> {
         self.books(|books| {
-            for row in books
-                .scopes
-                .values_mut()
-                .filter(|row| row.holder.as_ref() == Some(run))
-            {
-                row.holder = None;
-            }
-            books.lost.retain(|(loser, _)| loser != run);
-            Ok(())
+            let alive = |run: &RunId| books.own(run).iter().any(|row| row.until > kept(now));
+            let orphan = |row: &&RunRow| row.state == RunState::Running && !alive(&row.id);
+            Ok(books.runs.iter().filter(orphan).cloned().collect())
         })
     }
 
-    async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError> {
+    async fn take_over(
+        &self,
+        orphan: &RunId,
+        now: Instant,
+        ttl: Duration,
+    ) -> Result<Option<Vec<Lease>>, LedgerError> {
         self.books(|books| {
-            let alive = |run: &RunId| {
-                books
-                    .scopes
-                    .values()
-                    .any(|row| row.holder.as_ref() == Some(run) && row.until > kept(now))
-            };
-            let orphan = |row: &&RunRow| row.state == RunState::Running && !alive(&row.id);
-            Ok(books.runs.iter().filter(orphan).cloned().collect())
+            let row = books.row(orphan)?.clone();
+            let own = books.own(orphan);
+            let taken = take_over(&own, orphan, now, ttl).filter(|_| row.state == RunState::Running);
+            if let Some(leases) = &taken {
+                let lost = leases.iter().map(|lease| (orphan.clone(), lease.scope.clone()));
+                books.lost.extend(lost);
+                books.hold(leases, &row.job);
+            }
+            Ok(taken)
         })
     }
 

@@ -80,8 +80,8 @@ async fn mistakes_of(services: &Services, job: &Job, spans: &Spans, is_online: b
         return missing;
     }
     match preflight(services, &examined, Mode::Apply).await {
-        Ok(opened) => opened
-            .unreached
+        Ok(opened) => Arc::into_inner(opened.unreached)
+            .unwrap_or_default()
             .into_iter()
             .flat_map(|error| of_error(&section, error, spans))
             .collect(),

@@ -25,6 +25,8 @@ pub(crate) struct Unwatched;
 
 impl Progress for Unwatched {
     fn effect(&self, _effect: &Effect) {}
+
+    fn waiting(&self, _what: &str) {}
 }
 
 /// A person watches a terminal.
@@ -103,6 +105,13 @@ impl Progress for Watched {
         let since = *line.since.get_or_insert_with(Instant::now);
         line.doing = words(effect);
         if line.bar.is_some() || since.elapsed() >= SHOWN_AFTER {
+            line.draw();
+        }
+    }
+
+    fn waiting(&self, what: &str) {
+        if let Ok(mut line) = self.0.try_lock() {
+            what.clone_into(&mut line.doing);
             line.draw();
         }
     }

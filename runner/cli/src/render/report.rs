@@ -220,6 +220,7 @@ pub(super) mod tests {
             limits_used: LimitsUsed::default(),
             params: serde_json::Value::Null,
             notes: Vec::new(),
+            earlier: Vec::new(),
         }
     }
 

@@ -1,34 +1,32 @@
 //! Decides whether a request becomes an attempt: known? settled? granted? in the future? paused? stale? leased?
 //!
 //! Whatever is refused or skipped here is recorded as a run of its own, so that `runs list` tells it; a duplicate
-//! of a settled key is not, it is answered.
+//! of a settled key is not, it is answered. What was true when it looked is true when the attempt begins: the ledger
+//! begins none of which the caller has not seen all that came before.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::begin::{Begin, begin, paused, record_end, scopes};
 use super::examine::{Examined, Opened, preflight};
-use super::{DispatchError, Problem, Services};
+use super::history::History;
+use super::rescue::close_all;
+use super::{DispatchError, Problem, Services, Stop, sleep};
 use crate::grant::Denied;
 use crate::name::RunId;
-use crate::ports::ledger::{Flag, Held, Lease, NewRun, RunQuery, RunRow};
-use crate::report::{REPORT_SCHEMA_VERSION, Report};
-use crate::run::{
-    Mode, Outcome, Reason, Refusal, RunEvent, RunRequest, RunState, Skip, run_key, scheduled_key,
-};
+use crate::ports::ledger::{Lease, Past, RunRow};
+use crate::report::Report;
+use crate::run::{Mode, Outcome, Refusal, RunRequest, Skip, run_key, scheduled_key};
 use crate::value::{Instant, show_instant};
 
 /// A scheduled time further ahead of a target's own clock than this is refused; up to it, the run waits.
 const FUTURE_MAX: chrono::Duration = chrono::Duration::seconds(60);
 
-/// A lease that nobody renews is over after this: four missed renewals.
-pub(super) const LEASE_TTL: Duration = Duration::from_mins(1);
-
-/// How often a run that waits for another job's lease asks again.
-const WAIT_STEP: Duration = Duration::from_millis(500);
-
 /// What is fixed once, for all attempts of a submission.
 pub(super) struct Accepted {
     pub(super) key: String,
+    /// Unless the key has had an attempt: then that one's time stands.
     pub(super) scheduled_at: Instant,
 }
 
@@ -38,10 +36,7 @@ pub(super) struct Admitted {
     pub(super) opened: Opened,
     pub(super) leases: Vec<Lease>,
     pub(super) request: RunRequest,
-    /// What earlier attempts of the key did.
-    pub(super) before: Vec<crate::report::Effect>,
-    /// Where the newest of them stopped.
-    pub(super) cursor: Option<String>,
+    pub(super) history: History,
 }
 
 pub(super) enum Admission {
@@ -51,7 +46,7 @@ pub(super) enum Admission {
 
 /// Fixes the scheduled time and the key.
 pub(super) fn accept(services: &Services, examined: &Examined, request: &mut RunRequest) -> Accepted {
-    let scheduled_at = *request.scheduled_at.get_or_insert_with(|| services.clock.now());
+    let scheduled_at = request.scheduled_at.unwrap_or_else(|| services.clock.now());
     let given = request.key.get_or_insert_with(|| {
         if request.reason.is_scheduled() {
             scheduled_key(scheduled_at)
@@ -59,7 +54,7 @@ pub(super) fn accept(services: &Services, examined: &Examined, request: &mut Run
             RunId::from_entropy(services.entropy.next()).to_string()
         }
     });
-    let host = examined.host_scoped.then_some(services.host.as_str());
+    let host = (!examined.host_scoped.is_empty()).then_some(services.host.as_str());
     let key = run_key(
         &examined.job.name,
         &examined.targets,
@@ -76,23 +71,114 @@ pub(super) async fn admit(
     examined: &Examined,
     accepted: &Accepted,
     request: &RunRequest,
+    opened: Option<Opened>,
+    stop: &watch::Receiver<Stop>,
 ) -> Result<Admission, DispatchError> {
-    let job = &examined.job;
-    let earlier = services
-        .ledger
-        .runs(&RunQuery {
-            key: Some(accepted.key.clone()),
-            limit: u32::MAX,
-            ..RunQuery::default()
-        })
-        .await?;
-    if let Some(settled) = earlier
-        .iter()
-        .find(|row| row.outcome.as_deref() == Some("succeeded"))
-    {
-        return answer_duplicate(services, examined, settled).await;
+    loop {
+        let past = look(services, examined, accepted).await?;
+        let history = History::read(services, &past.attempts, request.mode).await?;
+        same_work(examined, request, &history)?;
+        if let Some(mut report) = history.settled.clone() {
+            report.duplicate = true;
+            return Ok(Admission::Answer(report));
+        }
+        let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
+        let refused = refusal(services, examined, request, scheduled_at, past.paused);
+        let mut verdict = if let Some(outcome) = refused {
+            Err(outcome)
+        } else {
+            let opened = match &opened {
+                Some(opened) => opened.clone(),
+                None => preflight(services, examined, request.mode).await?,
+            };
+            in_time(services, opened, scheduled_at, stop).await?
+        };
+        // At most twice: what is refused on the way needs no lease but the key's.
+        loop {
+            let key_scope = format!("key:{}", accepted.key);
+            let scopes = match &verdict {
+                Ok(_) => scopes(services, examined, request.mode, key_scope),
+                Err(_) => vec![key_scope],
+            };
+            let row = new_row(services, examined, accepted, request, scheduled_at, &history);
+            match (
+                begin(services, examined, request, row, &scopes, stop).await?,
+                verdict,
+            ) {
+                (Begin::Begun(row, leases), Ok(opened)) => {
+                    return Ok(Admission::Run(Box::new(Admitted {
+                        row: *row,
+                        opened,
+                        leases,
+                        request: request.clone(),
+                        history,
+                    })));
+                }
+                (Begin::Begun(row, _), Err(outcome)) => {
+                    let report = record_end(services, examined, &row, &history, outcome).await?;
+                    return Ok(Admission::Answer(Box::new(report)));
+                }
+                (Begin::Not(outcome), _) => verdict = Err(outcome),
+                (Begin::Overtaken, _) => break,
+            }
+        }
     }
-    let refuse = |outcome| record_only(services, examined, accepted, request, outcome);
+}
+
+/// All that was before, with every run closed whose host died.
+async fn look(services: &Services, examined: &Examined, accepted: &Accepted) -> Result<Past, DispatchError> {
+    let past = async || {
+        let now = services.clock.now();
+        services.ledger.past(&examined.job.name, &accepted.key, now).await
+    };
+    let found = past().await?;
+    if found.orphans.is_empty() {
+        return Ok(found);
+    }
+    close_all(services, &found.orphans).await?;
+    Ok(past().await?)
+}
+
+/// A key stands for one piece of work: other params or another time under it are a mistake.
+fn same_work(examined: &Examined, request: &RunRequest, history: &History) -> Result<(), DispatchError> {
+    let Some(first) = &history.first else {
+        return Ok(());
+    };
+    let mut problems = Vec::new();
+    let mut other = |what: String| {
+        problems.push(Problem::new(
+            format!("job.{}", examined.job.name),
+            format!("run {} had this key with {what}", first.run),
+            Some("give another `--key`".to_owned()),
+        ));
+    };
+    if first.params != examined.params {
+        other("other params".to_owned());
+    }
+    // The ledger keeps microseconds.
+    let micros = |at: Instant| at.timestamp_micros();
+    if request
+        .scheduled_at
+        .is_some_and(|at| micros(at) != micros(first.scheduled_at))
+    {
+        other(format!("the scheduled time {}", show_instant(first.scheduled_at)));
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(DispatchError::Usage(problems))
+    }
+}
+
+/// How a request ends that is not to run, as far as that can be told without its targets.
+fn refusal(
+    services: &Services,
+    examined: &Examined,
+    request: &RunRequest,
+    scheduled_at: Instant,
+    is_paused: bool,
+) -> Option<Outcome> {
+    let job = &examined.job;
     if let Err(denied) = &examined.authority {
         let lines: Vec<String> = denied.iter().map(Denied::line_to_add).collect();
         let text = format!(
@@ -102,116 +188,44 @@ pub(super) async fn admit(
             job.name,
             lines.join("\n")
         );
-        return refuse(Outcome::Refused(Refusal::Grant, text)).await;
+        return Some(Outcome::Refused(Refusal::Grant, text));
     }
     let now = services.clock.now();
-    if let Some(text) = too_early(accepted.scheduled_at, now, "this host's clock") {
-        return refuse(Outcome::Refused(Refusal::Future, text)).await;
+    if let Some(text) = too_early(scheduled_at, now, "this host's clock") {
+        return Some(Outcome::Refused(Refusal::Future, text));
     }
-    let name = job.name.as_str();
-    if services.ledger.flag(&[name, "*"], Flag::Pause).await? {
-        let text = format!("job `{name}` is paused; `sereno jobs resume {name}` lifts it");
-        return refuse(Outcome::Skipped(Skip::Paused, text)).await;
+    if is_paused {
+        return Some(paused(&job.name));
     }
-    if let Some(text) = stale(services, examined, accepted, request, now) {
-        return refuse(Outcome::Skipped(Skip::Stale, text)).await;
-    }
-    let opened = preflight(services, examined, request.mode).await?;
-    let mut latest = now;
+    let text = stale(services, examined, scheduled_at, request, now)?;
+    Some(Outcome::Skipped(Skip::Stale, text))
+}
+
+/// Holds the scheduled time against every target's own clock, and waits while it lies a little ahead: no cutoff is
+/// ever later than a target's own now less `keep`.
+async fn in_time(
+    services: &Services,
+    opened: Opened,
+    scheduled_at: Instant,
+    stop: &watch::Receiver<Stop>,
+) -> Result<Result<Opened, Outcome>, DispatchError> {
+    let mut latest = services.clock.now();
     for (name, database) in &opened.databases {
         let theirs = database.now().await.map_err(|source| DispatchError::Database {
             name: name.to_string(),
             source,
         })?;
-        if let Some(text) = too_early(
-            accepted.scheduled_at,
-            theirs,
-            &format!("the clock of database.{name}"),
-        ) {
-            return refuse(Outcome::Refused(Refusal::Future, text)).await;
+        if let Some(text) = too_early(scheduled_at, theirs, &format!("the clock of database.{name}")) {
+            return Ok(Err(Outcome::Refused(Refusal::Future, text)));
         }
         latest = latest.min(theirs);
     }
-    // Within the tolerance the run waits, so that no cutoff is ever later than a target's own now less `keep`.
-    if let Ok(ahead) = (accepted.scheduled_at - latest).to_std() {
-        services.clock.sleep(ahead).await;
+    if let Ok(ahead) = (scheduled_at - latest).to_std()
+        && let Some(stopped) = sleep(services, ahead, stop).await
+    {
+        return Ok(Err(stopped));
     }
-    let run = RunId::from_entropy(services.entropy.next());
-    let leases = match lease(services, examined, accepted, request.mode, &run).await? {
-        Ok(leases) => leases,
-        Err(Busy::SameKey(run)) => return Err(DispatchError::AtWork { run }),
-        Err(Busy::SameJob(held)) => {
-            let text = format!(
-                "run {} of the same job holds {} until {}",
-                held.run,
-                held.scope,
-                show_instant(held.until)
-            );
-            return refuse(Outcome::Skipped(Skip::Overlap, text)).await;
-        }
-        Err(Busy::OtherJob(held)) => {
-            let text = format!(
-                "job `{}` (run {}) still held {} after {}",
-                held.job,
-                held.run,
-                held.scope,
-                crate::units::show_duration(job.wait)
-            );
-            return refuse(Outcome::Retryable(text)).await;
-        }
-    };
-    let (before, cursor) = history(services, &earlier).await?;
-    let row = start(services, examined, accepted, request, run, cursor.clone()).await?;
-    Ok(Admission::Run(Box::new(Admitted {
-        row,
-        opened,
-        leases,
-        request: request.clone(),
-        before,
-        cursor,
-    })))
-}
-
-/// The sum of what earlier attempts did, and the newest cursor.
-async fn history(
-    services: &Services,
-    earlier: &[RunRow],
-) -> Result<(Vec<crate::report::Effect>, Option<String>), DispatchError> {
-    let mut before = Vec::new();
-    for row in earlier {
-        if let Some(report) = services.ledger.report(&row.id).await? {
-            for effect in report.effects() {
-                crate::effect::add(&mut before, effect);
-            }
-        }
-    }
-    // Newest first; an attempt that never moved its cursor says nothing about an older one's.
-    let cursor = earlier.iter().find_map(|row| row.cursor.clone());
-    Ok((before, cursor))
-}
-
-async fn answer_duplicate(
-    services: &Services,
-    examined: &Examined,
-    settled: &RunRow,
-) -> Result<Admission, DispatchError> {
-    if settled.consent != examined.consent {
-        return Err(DispatchError::Usage(vec![Problem::new(
-            format!("job.{}", examined.job.name),
-            format!(
-                "run {} settled this key with other params, grants or guards",
-                settled.id
-            ),
-            Some("give another `--key`".to_owned()),
-        )]));
-    }
-    let mut report = services
-        .ledger
-        .report(&settled.id)
-        .await?
-        .ok_or_else(|| crate::ports::ledger::LedgerError::NoRun(settled.id.to_string()))?;
-    report.duplicate = true;
-    Ok(Admission::Answer(Box::new(report)))
+    Ok(Ok(opened))
 }
 
 fn too_early(scheduled_at: Instant, now: Instant, whose: &str) -> Option<String> {
@@ -227,7 +241,7 @@ fn too_early(scheduled_at: Instant, now: Instant, whose: &str) -> Option<String>
 fn stale(
     services: &Services,
     examined: &Examined,
-    accepted: &Accepted,
+    scheduled_at: Instant,
     request: &RunRequest,
     now: Instant,
 ) -> Option<String> {
@@ -238,13 +252,13 @@ fn stale(
     }
     let job = &examined.job;
     let half_period = job.schedule.as_ref().and_then(|schedule| {
-        let after = schedule.next_after(accepted.scheduled_at, &services.config.timezone)?;
-        ((after - accepted.scheduled_at) / 2).to_std().ok()
+        let after = schedule.next_after(scheduled_at, &services.config.timezone)?;
+        ((after - scheduled_at) / 2).to_std().ok()
     });
     let limit = job
         .max_event_age
         .unwrap_or_else(|| half_period.map_or(EVENT_AGE_MAX, |half| half.min(EVENT_AGE_MAX)));
-    let age = (now - accepted.scheduled_at).to_std().unwrap_or_default();
+    let age = (now - scheduled_at).to_std().unwrap_or_default();
     (age > limit).then(|| {
         format!(
             "the event is {} old, and job `{}` takes none older than {}",
@@ -255,157 +269,30 @@ fn stale(
     })
 }
 
-enum Busy {
-    SameKey(RunId),
-    SameJob(Held),
-    OtherJob(Held),
-}
-
-/// The lease on the key, and for an apply those on every table and directory it changes.
-async fn lease(
-    services: &Services,
-    examined: &Examined,
-    accepted: &Accepted,
-    mode: Mode,
-    run: &RunId,
-) -> Result<Result<Vec<Lease>, Busy>, DispatchError> {
-    let key_scope = format!("key:{}", accepted.key);
-    let mut scopes = vec![key_scope.clone()];
-    if let (Mode::Apply, Ok(authority)) = (mode, &examined.authority) {
-        let host = &services.host;
-        scopes.extend(authority.changes().into_iter().map(|path| match path {
-            crate::grant::Path::Directory(_) if examined.host_scoped => format!("{path}@{host}"),
-            _ => path.to_string(),
-        }));
-    }
-    let mut waited = Duration::ZERO;
-    loop {
-        let now = services.clock.now();
-        let held = match services
-            .ledger
-            .lease(run, &examined.job.name, &scopes, now, LEASE_TTL)
-            .await?
-        {
-            Ok(leases) => return Ok(Ok(leases)),
-            Err(held) => held,
-        };
-        let same_key = held.iter().find(|held| held.scope == key_scope);
-        if let Some(held) = same_key {
-            return Ok(Err(Busy::SameKey(held.run.clone())));
-        }
-        if let Some(held) = held.iter().find(|held| held.job == examined.job.name) {
-            return Ok(Err(Busy::SameJob(held.clone())));
-        }
-        let Some(other) = held.into_iter().next() else {
-            continue;
-        };
-        if waited >= examined.job.wait {
-            return Ok(Err(Busy::OtherJob(other)));
-        }
-        services.clock.sleep(WAIT_STEP).await;
-        waited += WAIT_STEP;
-    }
-}
-
-async fn start(
+fn new_row(
     services: &Services,
     examined: &Examined,
     accepted: &Accepted,
     request: &RunRequest,
-    run: RunId,
-    cursor: Option<String>,
-) -> Result<RunRow, DispatchError> {
-    let row = RunRow {
-        id: run,
+    scheduled_at: Instant,
+    history: &History,
+) -> RunRow {
+    RunRow {
+        id: RunId::from_entropy(services.entropy.next()),
         key: accepted.key.clone(),
-        attempt: 0,
+        attempt: history.attempts + 1,
         job: examined.job.name.clone(),
         targets: examined.targets.clone(),
         shard: request.shard.clone(),
         mode: request.mode,
         reason: request.reason.clone(),
-        scheduled_at: accepted.scheduled_at,
+        scheduled_at,
         consent: examined.consent.clone(),
         digest: examined.plugin.digest.clone(),
-        state: RunState::Running,
-        cursor,
+        state: crate::run::RunState::New,
+        cursor: history.cursor.clone(),
         started_at: services.clock.now(),
         ended_at: None,
         outcome: None,
-    };
-    let new = NewRun {
-        row,
-        request: request.clone(),
-        params: examined.params.clone(),
-    };
-    Ok(services.ledger.start(new).await?)
-}
-
-/// Records a run that ends where it began.
-async fn record_only(
-    services: &Services,
-    examined: &Examined,
-    accepted: &Accepted,
-    request: &RunRequest,
-    outcome: Outcome,
-) -> Result<Admission, DispatchError> {
-    let run = RunId::from_entropy(services.entropy.next());
-    // Held for a moment, so that no rescue takes the run for an orphan between its two events.
-    let scope = [format!("refusal:{run}")];
-    let now = services.clock.now();
-    // A scope that carries the run's own id is free by construction.
-    let _ = services
-        .ledger
-        .lease(&run, &examined.job.name, &scope, now, LEASE_TTL)
-        .await?;
-    let row = start(services, examined, accepted, request, run, None).await?;
-    let report = empty_report(services, &row, examined.params.clone(), outcome);
-    let event = RunEvent::Ended {
-        report: Box::new(report.clone()),
-    };
-    services.ledger.append(&row.id, report.ended_at, &[event]).await?;
-    services.ledger.release(&row.id).await?;
-    Ok(Admission::Answer(Box::new(report)))
-}
-
-/// A report with nothing in it but how it ended.
-pub(super) fn empty_report(
-    services: &Services,
-    row: &RunRow,
-    params: serde_json::Value,
-    outcome: Outcome,
-) -> Report {
-    Report {
-        schema_version: REPORT_SCHEMA_VERSION,
-        run: row.id.clone(),
-        key: row.key.clone(),
-        attempt: row.attempt,
-        job: row.job.clone(),
-        mode: row.mode,
-        reason: row.reason.clone(),
-        scheduled_at: row.scheduled_at,
-        started_at: row.started_at,
-        ended_at: services.clock.now(),
-        continued: outcome == Outcome::Continued,
-        outcome,
-        duplicate: false,
-        targets: Vec::new(),
-        measurements: Vec::new(),
-        limits_used: crate::report::LimitsUsed::default(),
-        params,
-        notes: Vec::new(),
     }
-}
-
-/// The fence token of each leased scope, by its grant path.
-pub(super) fn tokens(leases: &[Lease]) -> BTreeMap<String, i64> {
-    leases
-        .iter()
-        .map(|lease| (lease.scope.clone(), lease.token))
-        .collect()
-}
-
-/// True when this reason applies a plan.
-pub(super) fn applies_plan(reason: &Reason) -> bool {
-    matches!(reason, Reason::Apply(_))
 }

@@ -5,7 +5,7 @@ use tokio::sync::watch;
 use super::{DispatchError, Services, Stop, examine, run_to_end};
 use crate::guard::{Allowances, Guards};
 use crate::name::RunId;
-use crate::ports::ledger::RunQuery;
+use crate::ports::ledger::{RunQuery, RunRow};
 use crate::report::Report;
 use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState};
 use crate::units::show_duration;
@@ -25,19 +25,22 @@ pub async fn apply(
     allow: Allowances,
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
-    let row = services.ledger.run(id).await?;
-    let job = &row.job;
+    let named = services.ledger.run(id).await?;
+    let job = &named.job;
     let again = Some(format!("`sereno plan {job}` makes a new one"));
     let refused = |message: String| DispatchError::Refused {
         message,
         hint: again.clone(),
     };
-    if row.mode != Mode::Plan {
+    if named.mode != Mode::Plan {
         return Err(refused(format!(
             "run {} is no plan: it was an {}",
-            row.id, row.mode
+            named.id, named.mode
         )));
     }
+    // A plan that was continued is all of its attempts, whichever of them is named.
+    let attempts = of_key(services, &named.key).await?;
+    let row = attempts.first().unwrap_or(&named);
     if row.state != RunState::Ended {
         return Err(refused(format!("plan {} has not ended", row.id)));
     }
@@ -75,15 +78,8 @@ pub async fn apply(
         )));
     }
     let accepted = super::admit::accept(services, &examined, &mut request);
-    let earlier = services
-        .ledger
-        .runs(&RunQuery {
-            key: Some(accepted.key),
-            limit: u32::MAX,
-            ..RunQuery::default()
-        })
-        .await?;
-    if let Some(done) = earlier
+    if let Some(done) = of_key(services, &accepted.key)
+        .await?
         .iter()
         .find(|row| row.outcome.as_deref() == Some("succeeded"))
     {
@@ -94,7 +90,16 @@ pub async fn apply(
             show_instant(done.started_at)
         )));
     }
-    run_to_end(services, request, Some(plan.effects().cloned().collect()), stop).await
+    run_to_end(services, request, Some(plan.effects_of_key()), stop).await
+}
+
+/// All attempts of a key, newest first.
+async fn of_key(services: &Services, key: &str) -> Result<Vec<RunRow>, DispatchError> {
+    let query = RunQuery {
+        key: Some(key.to_owned()),
+        ..RunQuery::default()
+    };
+    Ok(services.ledger.runs(&query).await?)
 }
 
 /// One `--allow` per exceeded guard, each up to at least what the plan found, and none that is not known.
@@ -106,7 +111,8 @@ fn allowed(plan: &Report, allow: &Allowances) -> Result<(), DispatchError> {
         });
     }
     let missing: Vec<String> = plan
-        .effects()
+        .effects_of_key()
+        .iter()
         .filter_map(|effect| effect.guard.as_ref())
         .filter(|guard| guard.exceeded && allow.0.get(&guard.name).is_none_or(|value| *value < guard.found))
         .map(|guard| {

@@ -9,10 +9,11 @@ use serde_json::Value as Json;
 
 use super::{DispatchError, Problem, Services};
 use crate::config::diagnostic::did_you_mean;
-use crate::grant::{Authority, Denied, Grants, Need, Path, Verb};
-use crate::job::{Job, Scope};
+use crate::grant::{Authority, Denied, Need, Path, Verb};
+use crate::job::{Config, Job, Scope, SecretText};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
+use crate::plan::{PlannedDatabase, PlannedDirectory};
 use crate::ports::database::{Database, DatabaseError, Wanted};
 use crate::ports::files::Directory;
 use crate::ports::plugins::PluginInfo;
@@ -35,8 +36,8 @@ pub struct Examined {
     pub authority: Result<Arc<Authority>, Vec<Denied>>,
     /// The targets it works on, sorted: `database.app`, `directory.temp`.
     pub targets: Vec<String>,
-    /// True when one of them is this machine's own.
-    pub host_scoped: bool,
+    /// Those that are this machine's own.
+    pub host_scoped: BTreeSet<String>,
     /// Hash of all that a plan's consent is about: targets, params, grants, guards, needs.
     pub consent: String,
 }
@@ -101,24 +102,24 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     let references = plugin.manifest.references(&params).map_err(problems)?;
     needs.sort();
     let mut unknown = BTreeSet::new();
-    let mut host_scoped = false;
-    for target in needs.iter().map(|need| &need.on) {
-        match target {
-            Path::Directory(name) => match config.directories.get(name) {
-                Some(directory) => host_scoped |= directory.scope == Scope::Host,
-                None => {
-                    unknown.insert(("directory", name));
-                }
-            },
-            Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
-                match config.databases.get(name) {
-                    // A SQLite file is this machine's own, as a directory is.
-                    Some(database) => host_scoped |= database.url.reference().starts_with("sqlite:"),
-                    None => {
-                        unknown.insert(("database", name));
-                    }
-                }
+    let mut host_scoped = BTreeSet::new();
+    for on in needs.iter().map(|need| &need.on) {
+        let (section, name, is_host_scoped) = match on {
+            Path::Directory(name) => {
+                let found = config.directories.get(name);
+                ("directory", name, found.map(|found| found.scope == Scope::Host))
             }
+            Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
+                // A SQLite file is this machine's own, as a directory is.
+                let is_file = |url: &SecretText| url.reference().contains("sqlite:");
+                let found = config.databases.get(name);
+                ("database", name, found.map(|found| is_file(&found.url)))
+            }
+        };
+        match is_host_scoped {
+            Some(true) => drop(host_scoped.insert(on.target())),
+            Some(false) => {}
+            None => drop(unknown.insert((section, name))),
         }
     }
     if !unknown.is_empty() {
@@ -143,7 +144,7 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     let mut targets: Vec<String> = needs.iter().map(|need| need.on.target()).collect();
     targets.sort();
     targets.dedup();
-    let consent = consent(&job, &targets, &params, &needs);
+    let consent = consent(config, &job, &targets, &params, &needs);
     let authority = Authority::resolve(needs.clone(), job.grants.clone())
         .map(|authority| Arc::new(authority.with_default_schemas(config.default_schemas())));
     Ok(Examined {
@@ -159,21 +160,41 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     })
 }
 
-fn consent(job: &Job, targets: &[String], params: &Json, needs: &[Need]) -> String {
-    let Grants(_) = &job.grants;
-    let parts = serde_json::json!([job.plugin, targets, params, job.grants, job.guards, needs]);
+fn consent(config: &Config, job: &Job, targets: &[String], params: &Json, needs: &[Need]) -> String {
+    let what_they_are: Vec<Json> = targets.iter().map(|target| identity(config, target)).collect();
+    let parts = serde_json::json!([job.plugin, what_they_are, params, job.grants, job.guards, needs]);
     digest(parts.to_string().as_bytes())
 }
 
-/// Opened targets of a run, undecorated.
-#[derive(Default)]
+/// What a target's name stands for: consent to one is none to another that takes its name.
+fn identity(config: &Config, target: &str) -> Json {
+    let name = |kind: &str| target.strip_prefix(kind)?.parse::<TargetName>().ok();
+    let database = name("database.").and_then(|name| config.databases.get(&name));
+    let directory = name("directory.").and_then(|name| config.directories.get(&name));
+    serde_json::json!([
+        target,
+        database.map(|database| {
+            let zone = database.timezone.to_string();
+            serde_json::json!([
+                database.url.reference(),
+                zone,
+                database.time_format,
+                database.protected
+            ])
+        }),
+        directory.map(|directory| serde_json::json!([directory.path, directory.scope])),
+    ])
+}
+
+/// The opened targets of a run; in a plan, behind the decorators that change nothing.
+#[derive(Clone, Default)]
 pub struct Opened {
     /// By name.
     pub databases: BTreeMap<TargetName, Arc<dyn Database>>,
     /// By name.
     pub directories: BTreeMap<TargetName, Arc<dyn Directory>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
-    pub unreached: Vec<DispatchError>,
+    pub unreached: Arc<Vec<DispatchError>>,
 }
 
 /// Opens every target of an examined request and asks the catalogues for every table, column, index and right that
@@ -190,9 +211,14 @@ pub async fn preflight(
     mode: Mode,
 ) -> Result<Opened, DispatchError> {
     let mut opened = Opened::default();
+    let mut reasons = Vec::new();
     for name in examined.directories() {
         let source = match services.targets.directory(&name).await {
             Ok(directory) => {
+                let directory = match mode {
+                    Mode::Plan => Arc::new(PlannedDirectory::new(directory)),
+                    Mode::Apply => directory,
+                };
                 opened.directories.insert(name, directory);
                 continue;
             }
@@ -207,13 +233,17 @@ pub async fn preflight(
         let Some(unreached) = unreached else {
             return Err(error);
         };
-        opened.unreached.push(error);
+        reasons.push(error);
         opened.directories.insert(name, Arc::new(unreached));
     }
     let mut problems = Vec::new();
     for name in examined.databases() {
         let source = match reach(services, examined, mode, &name, &mut problems).await {
             Ok(database) => {
+                let database = match mode {
+                    Mode::Plan => Arc::new(PlannedDatabase::new(database)),
+                    Mode::Apply => database,
+                };
                 opened.databases.insert(name, database);
                 continue;
             }
@@ -228,14 +258,15 @@ pub async fn preflight(
         let Some(unreached) = unreached else {
             return Err(error);
         };
-        opened.unreached.push(error);
+        reasons.push(error);
         opened.databases.insert(name, Arc::new(unreached));
     }
-    if opened.unreached.len() == opened.databases.len() + opened.directories.len()
-        && let Some(error) = opened.unreached.pop()
+    if reasons.len() == opened.databases.len() + opened.directories.len()
+        && let Some(error) = reasons.pop()
     {
         return Err(error);
     }
+    opened.unreached = Arc::new(reasons);
     if problems.is_empty() {
         Ok(opened)
     } else {

@@ -6,19 +6,18 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::admit::{Accepted, Admitted, LEASE_TTL, applies_plan, tokens};
-use super::examine::Examined;
+use super::admit::Admitted;
+use super::begin::{LEASE_TTL, tokens};
+use super::examine::{Examined, Opened};
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
-use super::{DispatchError, Services, Stop};
+use super::{DispatchError, Services, Stop, asked_to_stop};
 use crate::capability::{DatabaseCapability, DirectoryCapability, Hold};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::FenceKind;
-use crate::name::RunId;
-use crate::plan::{PlannedDatabase, PlannedDirectory};
-use crate::ports::database::{Database, Fence};
-use crate::ports::files::Directory;
+use crate::name::{RunId, TargetName};
+use crate::ports::database::Fence;
 use crate::ports::ledger::Flag;
 use crate::ports::plugins::{Activation, Capabilities, GuestEnd, GuestRun, LogSink};
 use crate::report::{Effect, LimitsUsed, Report};
@@ -32,7 +31,6 @@ const RENEW_EVERY: chrono::Duration = chrono::Duration::seconds(15);
 pub(super) async fn execute(
     services: &Services,
     examined: &Examined,
-    accepted: &Accepted,
     admitted: Admitted,
     plan: Option<Vec<Effect>>,
     stop: watch::Receiver<Stop>,
@@ -44,7 +42,6 @@ pub(super) async fn execute(
         Arc::clone(&services.clock),
         row.id.clone(),
     ));
-    let plan = plan.filter(|_| applies_plan(&admitted.request.reason));
     let guards = examined
         .job
         .guards
@@ -56,24 +53,25 @@ pub(super) async fn execute(
         mode: row.mode,
         guards,
         plan,
-        before: admitted.before.clone(),
+        before: admitted.history.before.clone(),
         book: Arc::clone(&book),
         recorder: Arc::clone(&recorder) as Arc<dyn crate::capability::Recorder>,
         progress: Arc::clone(&services.progress),
-        tokens: tokens(&admitted.leases),
+        tokens: tokens(services, &admitted.leases),
         fence_in_database: examined.job.fence == FenceKind::Database,
     });
     let authority = examined.authority.as_ref().map(Arc::clone).unwrap_or_default();
-    let ending = match take_fences(&hold, &admitted, &authority).await {
+    let fences = fences(&hold, &authority);
+    let ending = match take_fences(&fences, &admitted.opened).await {
         Ok(()) => {
             let capabilities = capabilities(services, &admitted, &authority, &hold);
             let activation = Activation {
                 run: row.id.clone(),
                 job: row.job.clone(),
-                scheduled_at: accepted.scheduled_at,
+                scheduled_at: row.scheduled_at,
                 params: examined.params.clone(),
                 shard: row.shard.clone(),
-                cursor: admitted.cursor.clone(),
+                cursor: row.cursor.clone(),
                 time_left: examined.job.limits.wall,
                 limits: examined.job.limits,
                 capabilities,
@@ -88,52 +86,53 @@ pub(super) async fn execute(
             used: LimitsUsed::default(),
         }),
     };
-    settle(services, examined, &admitted, &recorder, &book, ending).await
+    settle(services, examined, &admitted, &recorder, &book, &fences, ending).await
 }
 
-/// Raises the fence of every leased table, so that a run which lost its lease can change nothing more.
-async fn take_fences(
-    hold: &Hold,
-    admitted: &Admitted,
-    authority: &Authority,
-) -> Result<(), crate::ports::database::DatabaseError> {
+/// The fence of every leased table, so that a run which lost its lease can change nothing more.
+fn fences(hold: &Hold, authority: &Authority) -> Vec<(TargetName, Fence)> {
     if hold.mode == Mode::Plan || !hold.fence_in_database {
-        return Ok(());
+        return Vec::new();
     }
-    for path in authority.changes() {
-        let crate::grant::Path::Table(name, _) = &path else {
-            continue;
-        };
-        let scope = path.to_string();
-        if let (Some(database), Some(token)) = (admitted.opened.databases.get(name), hold.tokens.get(&scope))
-        {
+    let changes = authority.changes().into_iter();
+    changes
+        .filter_map(|path| {
+            let scope = path.to_string();
+            let crate::grant::Path::Table(name, _) = path else {
+                return None;
+            };
             let fence = Fence {
                 run: hold.run.clone(),
                 attempt: hold.attempt,
+                token: *hold.tokens.get(&scope)?,
                 scope,
-                token: *token,
                 in_database: true,
             };
-            database.take_fence(&fence).await?;
+            Some((name, fence))
+        })
+        .collect()
+}
+
+async fn take_fences(
+    fences: &[(TargetName, Fence)],
+    opened: &Opened,
+) -> Result<(), crate::ports::database::DatabaseError> {
+    for (name, fence) in fences {
+        if let Some(database) = opened.databases.get(name) {
+            database.take_fence(fence).await?;
         }
     }
     Ok(())
 }
 
-/// The ports behind their decorators: guard, then plan or fence.
+/// The opened ports behind grants and guards.
 fn capabilities(
     services: &Services,
     admitted: &Admitted,
     authority: &Arc<Authority>,
     hold: &Arc<Hold>,
 ) -> Capabilities {
-    let planned = hold.mode == Mode::Plan;
     let databases = admitted.opened.databases.iter().map(|(name, port)| {
-        let port: Arc<dyn Database> = if planned {
-            Arc::new(PlannedDatabase::new(Arc::clone(port)))
-        } else {
-            Arc::clone(port)
-        };
         let queries = services
             .config
             .databases
@@ -144,7 +143,7 @@ fn capabilities(
             name.clone(),
             Arc::new(DatabaseCapability::new(
                 name.clone(),
-                port,
+                Arc::clone(port),
                 queries,
                 Arc::clone(authority),
                 Arc::clone(hold),
@@ -152,17 +151,12 @@ fn capabilities(
         )
     });
     let directories = admitted.opened.directories.iter().map(|(name, port)| {
-        let port: Arc<dyn Directory> = if planned {
-            Arc::new(PlannedDirectory::new(Arc::clone(port)))
-        } else {
-            Arc::clone(port)
-        };
         let clock = Arc::clone(&services.clock);
         (
             name.clone(),
             Arc::new(DirectoryCapability::new(
                 name.clone(),
-                port,
+                Arc::clone(port),
                 clock,
                 Arc::clone(hold),
             )),
@@ -202,23 +196,18 @@ async fn run_guest(
     };
     tokio::select! {
         ended = guest => match ended {
+            // Whoever came to the end of the work before the word reached it has done the work.
             Ok(ended) => match told.get() {
-                Some(stop) => Ending::Stopped(*stop, ended.used),
-                None => Ending::Guest(ended),
+                Some(stop) if !matches!(ended.end, GuestEnd::Done | GuestEnd::More(_)) => {
+                    Ending::Stopped(*stop, ended.used)
+                }
+                _ => Ending::Guest(ended),
             },
             Err(error) => Ending::Plugin(error),
         },
         () = lease_lost => Ending::LeaseLost,
         () = stopped => unreachable!("it only tells"),
     }
-}
-
-/// What the caller asks for, once it asks; none where nobody is left who could.
-async fn asked_to_stop(mut stop: watch::Receiver<Stop>) -> Option<Stop> {
-    stop.wait_for(|stop| *stop != Stop::None)
-        .await
-        .ok()
-        .map(|stop| *stop)
 }
 
 /// Writes log lines, looks for a cancel in the ledger and renews the leases, until a lease is lost.

@@ -5,14 +5,19 @@
 
 mod admit;
 mod apply;
+mod begin;
 mod error;
 mod examine;
 mod execute;
+mod history;
+mod reconcile;
 mod record;
+mod report;
 mod rescue;
 mod settle;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -30,7 +35,7 @@ pub use examine::{Examined, examine, preflight};
 pub use rescue::rescue;
 
 /// Attempts of one key that may end `continued`: more is a loop.
-const CONTINUATIONS_MAX: u32 = 14;
+const CONTINUATIONS_MAX: usize = 14;
 
 /// What dispatch works with, for the life of the process.
 #[derive(Clone)]
@@ -65,6 +70,16 @@ pub enum Stop {
     Interrupt,
 }
 
+impl Stop {
+    /// How a run ends that was told so.
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Interrupt => Outcome::Interrupted,
+            Self::None | Self::Cancel => Outcome::Cancelled,
+        }
+    }
+}
+
 /// Runs a request to its end: one attempt, or several while its plugin answers `more`.
 ///
 /// # Errors
@@ -84,27 +99,19 @@ async fn run_to_end(
     plan: Option<Vec<crate::report::Effect>>,
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
-    rescue(services).await?;
     let examined = examine(services, &request).await?;
     let accepted = admit::accept(services, &examined, &mut request);
-    let mut continued = 0;
+    // Opened once: what one attempt has planned, the next knows to be gone, and a walk goes on where it stopped.
+    let mut opened = None;
     loop {
-        let admitted = match admit::admit(services, &examined, &accepted, &request).await? {
+        let admission = admit::admit(services, &examined, &accepted, &request, opened, &stop).await?;
+        let admitted = match admission {
             admit::Admission::Run(admitted) => admitted,
             admit::Admission::Answer(report) => return Ok(*report),
         };
-        let report = execute::execute(
-            services,
-            &examined,
-            &accepted,
-            *admitted,
-            plan.clone(),
-            stop.clone(),
-        )
-        .await?;
-        let goes_on = report.outcome == Outcome::Continued && !request.once && *stop.borrow() == Stop::None;
-        continued += 1;
-        if !goes_on || continued > CONTINUATIONS_MAX {
+        opened = Some(admitted.opened.clone());
+        let report = execute::execute(services, &examined, *admitted, plan.clone(), stop.clone()).await?;
+        if report.outcome != Outcome::Continued || request.once || *stop.borrow() != Stop::None {
             return Ok(report);
         }
         // The key and the scheduled time stay; only the reason says that this is the same work going on.
@@ -112,4 +119,20 @@ async fn run_to_end(
             request.reason = Reason::Continuation;
         }
     }
+}
+
+/// Waits; when somebody says stop, no longer, and answers how the run ends.
+async fn sleep(services: &Services, time: Duration, stop: &watch::Receiver<Stop>) -> Option<Outcome> {
+    tokio::select! {
+        () = services.clock.sleep(time) => None,
+        Some(stop) = asked_to_stop(stop.clone()) => Some(stop.outcome()),
+    }
+}
+
+/// What the caller asks for, once it asks; none where nobody is left who could.
+async fn asked_to_stop(mut stop: watch::Receiver<Stop>) -> Option<Stop> {
+    stop.wait_for(|stop| *stop != Stop::None)
+        .await
+        .ok()
+        .map(|stop| *stop)
 }

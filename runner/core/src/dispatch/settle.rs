@@ -1,16 +1,19 @@
-//! Turns how a guest ended into an outcome, builds the report, closes the run and gives its leases back.
+//! Turns how a guest ended into an outcome, holds what it did against what is recorded, and closes the run.
 
-use std::collections::BTreeMap;
-
-use super::admit::{Admitted, empty_report};
+use super::admit::Admitted;
 use super::examine::Examined;
+use super::history::History;
+use super::reconcile::{note_of_intents, open_intents, reconcile};
 use super::record::RunRecorder;
+use super::report::{by_target, empty_report};
 use super::{CONTINUATIONS_MAX, DispatchError, Services, Stop};
 use crate::capability::explain;
 use crate::effect::Book;
 use crate::job::FenceKind;
+use crate::ports::database::Fence;
+use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::{CallError, GuestEnd, GuestFailure, GuestRun, PluginError};
-use crate::report::{Effect, Finding, LimitsUsed, Report, Severity, TargetReport};
+use crate::report::{Effect, LimitsUsed, Report};
 use crate::run::{Mode, Outcome, Refusal, RunEvent};
 
 /// How an attempt's execution ended.
@@ -25,36 +28,58 @@ pub(super) enum Ending {
     LeaseLost,
 }
 
+impl Ending {
+    /// True when the guest came to its own end: then nothing of it was dropped in the middle.
+    fn is_whole(&self) -> bool {
+        matches!(
+            self,
+            Self::Guest(GuestRun {
+                end: GuestEnd::Done | GuestEnd::More(_),
+                ..
+            })
+        )
+    }
+
+    fn used(&self) -> LimitsUsed {
+        match self {
+            Self::Guest(run) => run.used,
+            Self::Stopped(_, used) => *used,
+            Self::Plugin(_) | Self::LeaseLost => LimitsUsed::default(),
+        }
+    }
+}
+
 pub(super) async fn settle(
     services: &Services,
     examined: &Examined,
     admitted: &Admitted,
     recorder: &RunRecorder,
     book: &Book,
+    fences: &[(crate::name::TargetName, Fence)],
     ending: Ending,
 ) -> Result<Report, DispatchError> {
     let row = &admitted.row;
     let mut events = recorder.take_lines();
-    let used = match &ending {
-        Ending::Guest(run) => run.used,
-        Ending::Stopped(_, used) => *used,
-        Ending::Plugin(_) | Ending::LeaseLost => LimitsUsed::default(),
-    };
-    let cursor = match &ending {
-        Ending::Guest(GuestRun {
-            end: GuestEnd::More(cursor),
-            ..
-        }) => Some(cursor.clone()),
-        _ => None,
-    };
-    let outcome = outcome(ending, book, admitted, cursor.as_deref());
-    if let Some(cursor) = cursor {
+    let mut effects = book.effects();
+    let used = ending.used();
+    let mut notes = Vec::new();
+    if row.mode == Mode::Apply && !ending.is_whole() {
+        notes = recount(services, admitted, fences, &mut effects).await?;
+    }
+    let outcome = outcome(&ending, &effects, row.mode, &admitted.history);
+    if let Ending::Guest(GuestRun {
+        end: GuestEnd::More(cursor),
+        ..
+    }) = ending
+    {
         events.push(RunEvent::Cursor { cursor });
     }
     let mut report = empty_report(services, row, examined.params.clone(), outcome);
-    report.targets = by_target(book);
+    report.targets = by_target(effects, book.findings());
     report.measurements = book.measurements();
     report.limits_used = used;
+    report.earlier.clone_from(&admitted.history.before);
+    report.notes = notes;
     if row.mode == Mode::Apply && examined.job.fence == FenceKind::LedgerOnly {
         report.notes.push(
             "fence = \"ledger only\": after a crash, effects of the last batch may be missing from this history".to_owned(),
@@ -63,8 +88,15 @@ pub(super) async fn settle(
     events.push(RunEvent::Ended {
         report: Box::new(report.clone()),
     });
-    services.ledger.append(&row.id, report.ended_at, &events).await?;
-    services.ledger.release(&row.id).await?;
+    match services.ledger.append(&row.id, report.ended_at, &events).await {
+        Ok(()) => {}
+        // Its lease ran out, and another process has closed it: what that found is what stands.
+        Err(error @ LedgerError::Illegal { .. }) => {
+            let stored = services.ledger.report(&row.id).await?;
+            return stored.ok_or_else(|| error.into());
+        }
+        Err(error) => return Err(error.into()),
+    }
     // After the end: what could not be kept for a chart must not make a finished run look lost. The report has it too.
     if row.mode == Mode::Apply && !report.measurements.is_empty() {
         let kept = services
@@ -78,43 +110,92 @@ pub(super) async fn settle(
     Ok(report)
 }
 
-fn outcome(ending: Ending, book: &Book, admitted: &Admitted, cursor: Option<&str>) -> Outcome {
+/// What the effects of a call were whose answer nobody waited for. Answers what could not be found out.
+async fn recount(
+    services: &Services,
+    admitted: &Admitted,
+    fences: &[(crate::name::TargetName, Fence)],
+    effects: &mut Vec<Effect>,
+) -> Result<Vec<String>, DispatchError> {
+    let run = &admitted.row.id;
+    let mut notes = Vec::new();
+    for (name, database) in &admitted.opened.databases {
+        let fences = fences.iter().filter(|(of, _)| of == name);
+        let fences: Vec<Fence> = fences.map(|(_, fence)| fence.clone()).collect();
+        if fences.is_empty() {
+            continue;
+        }
+        if let Err(error) = reconcile(&**database, &fences, run, effects).await {
+            notes.push(format!(
+                "database.{name} could not be asked what the run did: {error}"
+            ));
+        }
+    }
+    notes.extend(note_of_intents(open_intents(&services.ledger.events(run).await?)));
+    Ok(notes)
+}
+
+fn outcome(ending: &Ending, effects: &[Effect], mode: Mode, history: &History) -> Outcome {
     let end = match ending {
-        Ending::Stopped(Stop::Interrupt, _) => return Outcome::Interrupted,
-        Ending::Stopped(..) => return Outcome::Cancelled,
+        Ending::Stopped(stop, _) => return stop.outcome(),
         Ending::LeaseLost => return Outcome::Retryable("the lease was lost to another run".to_owned()),
         Ending::Plugin(error @ PluginError::Host { .. }) => return Outcome::Retryable(error.to_string()),
         Ending::Plugin(error) => return Outcome::Invalid(error.to_string()),
-        Ending::Guest(run) => run.end,
+        Ending::Guest(run) => &run.end,
     };
-    // A guest may swallow a refusal; the book does not.
-    if let Some((effect, guard)) = exceeded(book) {
-        return Outcome::Refused(Refusal::Guard, explain(&effect, &guard));
+    // A guest may swallow a refusal; the book does not. A plan goes on to its end, and is refused there.
+    let goes_on = mode == Mode::Plan && matches!(end, GuestEnd::More(_));
+    if end_in_order(end) && !goes_on {
+        let exceeded = history
+            .before
+            .iter()
+            .filter(|_| mode == Mode::Plan)
+            .chain(effects);
+        if let Some(text) = exceeded.into_iter().find_map(refusal) {
+            return Outcome::Refused(Refusal::Guard, text);
+        }
     }
     match end {
         GuestEnd::Done => Outcome::Succeeded,
-        GuestEnd::More(_)
-            if cursor.is_some() && admitted.cursor.as_deref() == cursor && admitted.row.attempt > 2 =>
-        {
-            Outcome::Failed("the cursor has not moved in two attempts".to_owned())
-        }
-        GuestEnd::More(_) if admitted.row.attempt > CONTINUATIONS_MAX => {
-            Outcome::Failed(format!("still not done after {CONTINUATIONS_MAX} continuations"))
-        }
-        GuestEnd::More(_) => Outcome::Continued,
-        GuestEnd::PassedOn(error) => passed_on(&error),
-        GuestEnd::Failed(failure) => match failure {
+        GuestEnd::More(cursor) => more(cursor, &history.stops),
+        GuestEnd::PassedOn(error) => passed_on(error),
+        GuestEnd::Failed(failure) => match failure.clone() {
             GuestFailure::InvalidParams(text) => Outcome::Usage(text),
             GuestFailure::Retryable(text) => Outcome::Retryable(text),
             GuestFailure::Refused(text) => Outcome::Refused(Refusal::Guard, text),
             GuestFailure::Permanent(text) | GuestFailure::Other(text) => Outcome::Failed(text),
         },
-        GuestEnd::Limit(name, text) => Outcome::Limit(name, text),
-        GuestEnd::Trap(text) => Outcome::Trap(text),
-        GuestEnd::Invalid(text) => Outcome::Invalid(text),
+        GuestEnd::Limit(name, text) => Outcome::Limit(name.clone(), text.clone()),
+        GuestEnd::Trap(text) => Outcome::Trap(text.clone()),
+        GuestEnd::Invalid(text) => Outcome::Invalid(text.clone()),
         GuestEnd::Cancelled => Outcome::Cancelled,
-        GuestEnd::Host(text) => Outcome::Retryable(text),
+        GuestEnd::Host(text) => Outcome::Retryable(text.clone()),
     }
+}
+
+/// True when the guest answered something that it may answer after a refusal.
+fn end_in_order(end: &GuestEnd) -> bool {
+    matches!(
+        end,
+        GuestEnd::Done | GuestEnd::More(_) | GuestEnd::PassedOn(_) | GuestEnd::Failed(_)
+    )
+}
+
+fn refusal(effect: &Effect) -> Option<String> {
+    let guard = effect.guard.as_ref().filter(|guard| guard.exceeded)?;
+    Some(explain(effect, guard))
+}
+
+/// More work, unless that has become a loop. `stops` are the cursors of the attempts before, newest first.
+fn more(cursor: &str, stops: &[Option<String>]) -> Outcome {
+    let stood = |stop: Option<&Option<String>>| stop.is_some_and(|stop| stop.as_deref() == Some(cursor));
+    if stood(stops.first()) && stood(stops.get(1)) {
+        return Outcome::Failed("the cursor has not moved in two attempts".to_owned());
+    }
+    if stops.len() >= CONTINUATIONS_MAX {
+        return Outcome::Failed(format!("still not done after {CONTINUATIONS_MAX} continuations"));
+    }
+    Outcome::Continued
 }
 
 fn passed_on(error: &CallError) -> Outcome {
@@ -130,67 +211,92 @@ fn passed_on(error: &CallError) -> Outcome {
     }
 }
 
-fn exceeded(book: &Book) -> Option<(Effect, crate::guard::GuardState)> {
-    book.effects().into_iter().find_map(|effect| {
-        let guard = effect.guard.clone().filter(|guard| guard.exceeded)?;
-        Some((effect, guard))
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::Verb;
+    use crate::guard::GuardState;
 
-/// Effects and findings under the target they are about; what was skipped becomes a finding.
-fn by_target(book: &Book) -> Vec<TargetReport> {
-    let mut targets = BTreeMap::<String, TargetReport>::new();
-    let mut entry = |path: &str, add: &mut dyn FnMut(&mut TargetReport)| {
-        let target = target_of(path);
-        add(targets.entry(target.clone()).or_insert_with(|| TargetReport {
-            target,
-            effects: Vec::new(),
-            findings: Vec::new(),
-        }));
-    };
-    for effect in book.effects() {
-        if effect.skipped > 0 && effect.unit != "tables" && effect.unit != "indexes" {
-            let finding = left_behind(&effect);
-            entry(&effect.on, &mut |target| target.findings.push(finding.clone()));
+    fn stops(stops: &[&str]) -> Vec<Option<String>> {
+        stops.iter().map(|&stop| Some(stop.to_owned())).collect()
+    }
+
+    fn guest(end: GuestEnd) -> Ending {
+        Ending::Guest(GuestRun {
+            end,
+            used: LimitsUsed::default(),
+        })
+    }
+
+    fn exceeded() -> Effect {
+        Effect {
+            verb: Verb::Delete,
+            on: "database.app.tables.user_sessions".to_owned(),
+            unit: "rows".to_owned(),
+            what: "updated_at before 2026-11-17 02:30 UTC".to_owned(),
+            planned: 900,
+            total: Some(1_000),
+            done: 0,
+            bytes: None,
+            bytes_estimated: false,
+            skipped: 0,
+            cutoff: None,
+            guard: Some(GuardState::new("max_rows_percent", 20.0, 90.0)),
         }
-        entry(&effect.on, &mut |target| target.effects.push(effect.clone()));
     }
-    for finding in book.findings() {
-        entry(&finding.target, &mut |target| {
-            target.findings.push(finding.clone());
-        });
-    }
-    targets.into_values().collect()
-}
 
-/// What matched and was left. Plugins need not tell it: they see no more of it than the host does.
-fn left_behind(effect: &Effect) -> Finding {
-    let (one, why, next) = if effect.unit == "rows" {
-        (
-            "row",
-            "locked by other transactions",
-            "run the job again when the other work is over",
-        )
-    } else {
-        (
-            "file",
-            "no permission, several hard links, or changed meanwhile",
-            "look at the owners and modes of what is left",
-        )
-    };
-    let left = crate::units::show_counted(effect.skipped, one, &effect.unit);
-    let were = if effect.skipped == 1 { "was" } else { "were" };
-    Finding {
-        code: format!("{}-skipped", effect.unit),
-        severity: Severity::Warn,
-        target: effect.on.clone(),
-        text: format!("{left} matched and {were} left: {why}"),
-        next: Some(next.to_owned()),
+    fn label(end: GuestEnd, effects: &[Effect], mode: Mode, before: &[Effect]) -> String {
+        let history = History {
+            before: before.to_vec(),
+            ..History::default()
+        };
+        outcome(&guest(end), effects, mode, &history).label()
     }
-}
 
-/// The first two parts of a grant path: `database.app`, `directory.temp`.
-fn target_of(path: &str) -> String {
-    let end = path.match_indices('.').nth(1).map_or(path.len(), |(at, _)| at);
-    path[..end].to_owned()
+    #[test]
+    fn a_cursor_may_stand_still_once_and_not_twice() {
+        for before in [
+            &[] as &[&str],
+            &["b"],
+            &["b", "c"],
+            &["a", "b"],
+            &["b", "a"],
+            &["a", "b", "a"],
+        ] {
+            assert_eq!(more("a", &stops(before)), Outcome::Continued, "{before:?}");
+        }
+        for before in [&["a", "a"] as &[&str], &["a", "a", "b"]] {
+            assert_eq!(
+                more("a", &stops(before)).label(),
+                "failed(permanent)",
+                "{before:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_continued_ends_after_so_many_continuations() {
+        let stops: Vec<_> = (0..CONTINUATIONS_MAX).map(|hop| Some(hop.to_string())).collect();
+        assert_eq!(more("a", &stops[1..]), Outcome::Continued);
+        assert_eq!(more("a", &stops).label(), "failed(permanent)");
+    }
+
+    #[test]
+    fn a_refusal_that_a_guest_swallows_is_the_outcome_and_a_broken_guest_is_told_as_broken() {
+        let over = [exceeded()];
+        let more = || GuestEnd::More("a".to_owned());
+        for mode in [Mode::Plan, Mode::Apply] {
+            assert_eq!(label(GuestEnd::Done, &over, mode, &[]), "refused(guard)");
+            assert_eq!(label(GuestEnd::Trap(String::new()), &over, mode, &[]), "trap");
+            let limit = GuestEnd::Limit("memory".to_owned(), String::new());
+            assert_eq!(label(limit, &over, mode, &[]), "limit(memory)");
+            let host = GuestEnd::Host(String::new());
+            assert_eq!(label(host, &over, mode, &[]), "failed(retryable)");
+        }
+        // A plan goes on to its end, where what an earlier attempt found still counts.
+        assert_eq!(label(more(), &over, Mode::Plan, &[]), "continued");
+        assert_eq!(label(more(), &over, Mode::Apply, &[]), "refused(guard)");
+        assert_eq!(label(GuestEnd::Done, &[], Mode::Plan, &over), "refused(guard)");
+        assert_eq!(label(GuestEnd::Done, &[], Mode::Apply, &over), "succeeded");
+    }
 }

@@ -23,6 +23,8 @@ struct Planned {
     filters: Vec<FileFilter>,
     bytes: u64,
     inodes: u64,
+    /// A batch was planned by this very decorator.
+    began: bool,
 }
 
 impl PlannedDirectory {
@@ -46,6 +48,7 @@ impl PlannedDirectory {
         self.with(|planned| {
             planned.bytes += removal.bytes;
             planned.inodes += removal.files + removal.directories;
+            planned.began = true;
             planned.filters.extend(filters);
         });
     }
@@ -95,6 +98,12 @@ impl Directory for PlannedDirectory {
         max: u32,
         allowance: Allowance,
     ) -> Result<Removal, FilesError> {
+        // What is there when nothing was removed is counted once only while the same walk goes on.
+        if cursor.is_some() && !self.with(|planned| planned.began) {
+            return Err(FilesError::Invalid(
+                "a plan of files goes on only in the process that began it; plan again".to_owned(),
+            ));
+        }
         let removal = self
             .preview_remove_batch(filter, &[], cursor, max, allowance)
             .await?;

@@ -342,4 +342,7 @@ pub trait Database: Send + Sync {
 pub trait Progress: Send + Sync {
     /// `effect` is the sum so far.
     fn effect(&self, effect: &Effect);
+
+    /// The run stands still for `what`.
+    fn waiting(&self, what: &str);
 }

@@ -105,7 +105,7 @@ pub struct RunRow {
 /// What a new attempt is recorded as.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRun {
-    /// Everything but `state`, `ended_at`, `outcome` and the attempt's number, which the ledger chooses.
+    /// Everything but `state`, `ended_at` and `outcome`. Its attempt is one more than the caller knows of the key.
     pub row: RunRow,
     /// For the `started` event.
     pub request: RunRequest,
@@ -160,6 +160,28 @@ pub enum Flag {
     Pause,
 }
 
+/// What became of the wish to begin an attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Start {
+    /// It is recorded, and it holds every scope it asked for, in the order of their names.
+    Begun(Box<RunRow>, Vec<Lease>),
+    /// Others hold these of its scopes; nothing was changed.
+    Held(Vec<Held>),
+    /// The key has had another attempt since the caller looked; nothing was changed.
+    Overtaken,
+}
+
+/// What there is to know of a key before a new attempt of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Past {
+    /// See [`Ledger::orphans`]: of any key.
+    pub orphans: Vec<RunRow>,
+    /// All attempts of the key, newest first.
+    pub attempts: Vec<RunRow>,
+    /// The job, or everything, is paused.
+    pub paused: bool,
+}
+
 /// Which runs to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunQuery {
@@ -176,12 +198,12 @@ pub struct RunQuery {
 /// Run history. Implementations pass `ledger::` of the integration tests.
 #[async_trait]
 pub trait Ledger: Send + Sync {
-    /// Records a new attempt and its `started` event, and answers the row with its attempt number (one more than
-    /// the key's highest).
-    async fn start(&self, run: NewRun) -> Result<RunRow, LedgerError>;
+    /// Begins an attempt at its `started_at`, in one transaction: takes every scope for `ttl` or none (a lease that ran
+    /// out counts as free), and records the run with its `started` event.
+    async fn start(&self, run: NewRun, scopes: &[String], ttl: Duration) -> Result<Start, LedgerError>;
 
     /// Appends events in one transaction and updates the projection; refuses what the run's state does not allow,
-    /// and then appends none.
+    /// and then appends none. A terminal event gives the run's leases back.
     async fn append(&self, run: &RunId, at: Instant, events: &[RunEvent]) -> Result<(), LedgerError>;
 
     /// One run, by id or by an unambiguous start of it.
@@ -196,24 +218,33 @@ pub trait Ledger: Send + Sync {
     /// The report of an ended run.
     async fn report(&self, run: &RunId) -> Result<Option<Report>, LedgerError>;
 
-    /// Takes every scope or none; a lease that ran out counts as free. Answers what is held by others.
-    async fn lease(
-        &self,
-        run: &RunId,
-        job: &JobName,
-        scopes: &[String],
-        now: Instant,
-        ttl: Duration,
-    ) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError>;
-
     /// Renews all of a run's leases; false when one of them is no longer its own.
     async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError>;
 
-    /// Gives all of a run's leases back.
-    async fn release(&self, run: &RunId) -> Result<(), LedgerError>;
-
-    /// Runs that have not ended and hold no live lease: their host died.
+    /// Runs that have not ended and hold no live lease: their host died, or cannot be told from one that did.
     async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError>;
+
+    /// Takes an orphan's remaining leases for whoever will close it, for `ttl`, with tokens that the orphan does not
+    /// know: raised as fences, they stop a host that was only asleep. None when it is no orphan (any more).
+    async fn take_over(
+        &self,
+        orphan: &RunId,
+        now: Instant,
+        ttl: Duration,
+    ) -> Result<Option<Vec<Lease>>, LedgerError>;
+
+    /// All that [`Past`] holds; one round trip where that is possible.
+    async fn past(&self, job: &JobName, key: &str, now: Instant) -> Result<Past, LedgerError> {
+        let of_key = RunQuery {
+            key: Some(key.to_owned()),
+            ..RunQuery::default()
+        };
+        Ok(Past {
+            orphans: self.orphans(now).await?,
+            attempts: self.runs(&of_key).await?,
+            paused: self.flag(&[job.as_str(), "*"], Flag::Pause).await?,
+        })
+    }
 
     /// Raises or lowers a flag on a run id, a job's name, or `*`.
     async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError>;

@@ -227,6 +227,8 @@ impl Recorder for Nobody {
 
 impl Progress for Nobody {
     fn effect(&self, _effect: &Effect) {}
+
+    fn waiting(&self, _what: &str) {}
 }
 
 #[derive(Default)]

@@ -13,17 +13,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sereno_core::name::{JobName, RunId};
 use sereno_core::ports::ledger::{
-    Flag, Held, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, StoredEvent,
+    Flag, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Measurement, Report};
 use sereno_core::run::{RunEvent, RunState};
 use sereno_core::value::Instant;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{ConnectOptions, Connection, PgPool, Row};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
 
 use self::fault::{fault, met_another};
 use self::schema::{VERSION, migrate, read_version};
-use super::leases::{Decision, ScopeRow, decide, in_order, until};
+use super::leases::{Decision, ScopeRow, decide, in_order, take_over, until};
 use super::projection::{self, state_of, state_text};
 use super::{flag_text, from_json, kept, known, mode_of, parsed, prefix_end, to_json};
 
@@ -102,81 +102,142 @@ impl PostgresLedger {
         state_of(&state).map_err(|error| fault(operation, &error))
     }
 
-    async fn try_start(&self, row: &RunRow, event: &str) -> Result<u32, sqlx::Error> {
-        let attempt: i32 = sqlx::query_scalar(sql::START)
-            .bind(row.id.as_str())
-            .bind(&row.key)
-            .bind(row.job.as_str())
-            .bind(&row.targets)
-            .bind(&row.shard)
-            .bind(row.mode.to_string())
-            .bind(to_json(&row.reason))
-            .bind(row.scheduled_at)
-            .bind(&row.consent)
-            .bind(&row.digest)
-            .bind(state_text(row.state))
-            .bind(row.cursor.as_ref().map(to_json))
-            .bind(row.started_at)
-            .bind(event)
-            .fetch_one(&self.pool)
-            .await?;
-        unsigned(attempt)
+    /// None: a scope that had no row has got one from another runner since.
+    async fn try_start(
+        &self,
+        row: &RunRow,
+        event: &str,
+        scopes: &[String],
+        ttl: Duration,
+    ) -> Result<Option<Start>, sqlx::Error> {
+        let mut transaction = self.pool.begin().await?;
+        let answer = start(&mut transaction, row, event, scopes, ttl).await?;
+        if matches!(answer, Some(Start::Begun(..))) {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
+        Ok(answer)
     }
 
-    async fn try_lease(
+    async fn try_take_over(
         &self,
-        run: &RunId,
-        job: &JobName,
-        scopes: &[String],
+        orphan: &RunId,
         now: Instant,
         ttl: Duration,
-    ) -> Result<Option<Result<Vec<Lease>, Vec<Held>>>, sqlx::Error> {
+    ) -> Result<Option<Vec<Lease>>, sqlx::Error> {
         let mut transaction = self.pool.begin().await?;
-        let rows = sqlx::query(sql::SCOPES)
-            .bind(scopes)
-            .fetch_all(&mut *transaction)
+        let running: Option<String> = sqlx::query_scalar(sql::LOCK_RUNNING)
+            .bind(orphan.as_str())
+            .fetch_optional(&mut *transaction)
             .await?;
-        let found = rows.iter().map(scope_row).collect::<Result<Vec<_>, _>>()?;
-        let (leases, lost) = match decide(&found, run, scopes, now, ttl) {
-            Decision::Held(held) => {
-                transaction.rollback().await?;
-                return Ok(Some(Err(held)));
-            }
-            Decision::Take { leases, lost } => (leases, lost),
-        };
-        let tokens: Vec<i64> = leases.iter().map(|lease| lease.token).collect();
-        let taken = sqlx::query(sql::TAKE_SCOPES)
-            .bind(scopes)
-            .bind(tokens)
-            .bind(run.as_str())
-            .bind(job.as_str())
-            .bind(until(now, ttl))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-        if taken < leases.len() as u64 {
-            transaction.rollback().await?;
+        let Some(job) = running else {
             return Ok(None);
-        }
-        for (loser, scope) in lost {
-            sqlx::query(sql::LOSE_SCOPE)
-                .bind(loser.as_str())
-                .bind(scope)
-                .execute(&mut *transaction)
-                .await?;
-        }
+        };
+        let own = sqlx::query(sql::OWN_SCOPES).bind(orphan.as_str());
+        let own = scope_rows(own, &mut transaction).await?;
+        let Some(leases) = take_over(&own, orphan, now, ttl) else {
+            return Ok(None);
+        };
+        let lost: Vec<_> = leases
+            .iter()
+            .map(|lease| (orphan.clone(), lease.scope.clone()))
+            .collect();
+        hold(&mut transaction, &leases, &parsed(&job)?, &lost).await?;
         transaction.commit().await?;
-        Ok(Some(Ok(leases)))
+        Ok(Some(leases))
     }
+}
+
+async fn start(
+    connection: &mut PgConnection,
+    row: &RunRow,
+    event: &str,
+    scopes: &[String],
+    ttl: Duration,
+) -> Result<Option<Start>, sqlx::Error> {
+    let found = scope_rows(sqlx::query(sql::SCOPES).bind(scopes), connection).await?;
+    let (leases, lost) = match decide(&found, &row.id, scopes, row.started_at, ttl) {
+        Decision::Held(held) => return Ok(Some(Start::Held(held))),
+        Decision::Take { leases, lost } => (leases, lost),
+    };
+    if !hold(connection, &leases, &row.job, &lost).await? {
+        return Ok(None);
+    }
+    let begun = sqlx::query(sql::START)
+        .bind(row.id.as_str())
+        .bind(&row.key)
+        .bind(i32::try_from(row.attempt).unwrap_or(i32::MAX))
+        .bind(row.job.as_str())
+        .bind(&row.targets)
+        .bind(&row.shard)
+        .bind(row.mode.to_string())
+        .bind(to_json(&row.reason))
+        .bind(row.scheduled_at)
+        .bind(&row.consent)
+        .bind(&row.digest)
+        .bind(state_text(row.state))
+        .bind(row.cursor.as_ref().map(to_json))
+        .bind(row.started_at)
+        .bind(event)
+        .execute(connection)
+        .await?
+        .rows_affected();
+    Ok(Some(if begun == 0 {
+        Start::Overtaken
+    } else {
+        Start::Begun(Box::new(row.clone()), leases)
+    }))
+}
+
+/// Writes leases, and who lost them; false when one of them has gone to another meanwhile.
+async fn hold(
+    connection: &mut PgConnection,
+    leases: &[Lease],
+    job: &JobName,
+    lost: &[(RunId, String)],
+) -> Result<bool, sqlx::Error> {
+    let Some(first) = leases.first() else {
+        return Ok(true);
+    };
+    let scopes: Vec<&str> = leases.iter().map(|lease| lease.scope.as_str()).collect();
+    let tokens: Vec<i64> = leases.iter().map(|lease| lease.token).collect();
+    let losers: Vec<&str> = lost.iter().map(|(loser, _)| loser.as_str()).collect();
+    let taken = sqlx::query(sql::TAKE_SCOPES)
+        .bind(scopes)
+        .bind(tokens)
+        .bind(first.run.as_str())
+        .bind(job.as_str())
+        .bind(first.until)
+        .bind(losers)
+        .execute(&mut *connection)
+        .await?
+        .rows_affected();
+    for (loser, scope) in lost {
+        sqlx::query(sql::LOSE_SCOPE)
+            .bind(loser.as_str())
+            .bind(scope)
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(taken == leases.len() as u64)
 }
 
 #[async_trait]
 impl Ledger for PostgresLedger {
-    async fn start(&self, run: NewRun) -> Result<RunRow, LedgerError> {
-        let (mut row, event) = projection::started(&run);
-        let event = to_json(&event);
-        row.attempt = retried!("start a run", self.try_start(&row, &event))?;
-        Ok(row)
+    async fn start(&self, run: NewRun, scopes: &[String], ttl: Duration) -> Result<Start, LedgerError> {
+        const OPERATION: &str = "start a run";
+        let (row, event) = projection::started(&run);
+        let (event, scopes) = (to_json(&event), in_order(scopes));
+        for _ in 0..TRIES_MAX {
+            if let Some(start) = retried!(OPERATION, self.try_start(&row, &event, &scopes, ttl))? {
+                return Ok(start);
+            }
+        }
+        Err(LedgerError::Fault {
+            operation: OPERATION,
+            reason: "other runs kept taking its leases and giving them back".to_owned(),
+        })
     }
 
     async fn append(&self, run: &RunId, at: Instant, events: &[RunEvent]) -> Result<(), LedgerError> {
@@ -282,28 +343,6 @@ impl Ledger for PostgresLedger {
         }
     }
 
-    async fn lease(
-        &self,
-        run: &RunId,
-        job: &JobName,
-        scopes: &[String],
-        now: Instant,
-        ttl: Duration,
-    ) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError> {
-        const OPERATION: &str = "take leases";
-        let scopes = in_order(scopes);
-        for _ in 0..TRIES_MAX {
-            let answer = retried!(OPERATION, self.try_lease(run, job, &scopes, now, ttl))?;
-            if let Some(answer) = answer {
-                return Ok(answer);
-            }
-        }
-        Err(LedgerError::Fault {
-            operation: OPERATION,
-            reason: "other runs kept taking and giving them back".to_owned(),
-        })
-    }
-
     async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError> {
         let attempt = || {
             sqlx::query_scalar(sql::RENEW)
@@ -314,14 +353,6 @@ impl Ledger for PostgresLedger {
         retried!("renew leases", attempt())
     }
 
-    async fn release(&self, run: &RunId) -> Result<(), LedgerError> {
-        retried!(
-            "give leases back",
-            sqlx::query(sql::RELEASE).bind(run.as_str()).execute(&self.pool)
-        )?;
-        Ok(())
-    }
-
     async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError> {
         sqlx::query(sql::ORPHANS)
             .bind(kept(now))
@@ -329,6 +360,15 @@ impl Ledger for PostgresLedger {
             .await
             .and_then(|rows| rows.iter().map(run_row).collect())
             .map_err(|error| fault("look for lost runs", &error))
+    }
+
+    async fn take_over(
+        &self,
+        orphan: &RunId,
+        now: Instant,
+        ttl: Duration,
+    ) -> Result<Option<Vec<Lease>>, LedgerError> {
+        retried!("take a lost run over", self.try_take_over(orphan, now, ttl))
     }
 
     async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError> {
@@ -403,6 +443,13 @@ fn run_row(row: &PgRow) -> Result<RunRow, sqlx::Error> {
         ended_at: row.try_get("ended_at")?,
         outcome: row.try_get("outcome")?,
     })
+}
+
+async fn scope_rows(
+    query: sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments>,
+    connection: &mut PgConnection,
+) -> Result<Vec<ScopeRow>, sqlx::Error> {
+    query.fetch_all(connection).await?.iter().map(scope_row).collect()
 }
 
 fn scope_row(row: &PgRow) -> Result<ScopeRow, sqlx::Error> {

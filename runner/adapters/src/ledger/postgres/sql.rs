@@ -1,17 +1,16 @@
 //! Every statement of the PostgreSQL ledger, each table named with its schema.
 
-/// Both rows in one statement, which is its own transaction.
+/// Both rows, or none when the key has had another attempt.
 pub(super) const START: &str = "
 WITH started AS (
     INSERT INTO sereno.run (id, key, attempt, job, targets, shard, mode, reason, scheduled_at, consent, digest,
                             state, cursor, started_at, events)
-    SELECT $1, $2, coalesce(max(attempt), 0) + 1, $3, $4, $5, $6, $7::json, $8, $9, $10, $11, $12::json, $13, 1
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8::json, $9, $10, $11, $12, $13::json, $14, 1
     FROM sereno.run WHERE key = $2
-    RETURNING attempt
-), told AS (
-    INSERT INTO sereno.event (run, seq, at, kind, body) VALUES ($1, 1, $13, 'started', $14::json)
+    HAVING coalesce(max(attempt), 0) + 1 = $3
+    RETURNING id, started_at
 )
-SELECT attempt FROM started";
+INSERT INTO sereno.event (run, seq, at, kind, body) SELECT id, 1, started_at, 'started', $15::json FROM started";
 
 /// The row's lock keeps two appends apart; an ended run takes none.
 pub(super) const APPEND: &str = "
@@ -25,8 +24,10 @@ WITH run AS (
     INSERT INTO sereno.event (run, seq, at, kind, body)
     SELECT $1, before + seq, $6, kind, body::json
     FROM run, unnest($7::text[], $8::text[]) WITH ORDINALITY AS new (body, kind, seq)
+), given_back AS (
+    UPDATE sereno.lease SET holder = NULL FROM run WHERE holder = $1 AND $2 = 'ended'
 ), forgotten AS (
-    DELETE FROM sereno.lease_lost WHERE run = $1 AND $2 = 'ended'
+    DELETE FROM sereno.lease_lost AS lost USING run WHERE lost.run = $1 AND $2 = 'ended'
 )
 SELECT count(*) FROM run";
 
@@ -68,13 +69,21 @@ pub(super) const LAST_EVENT: &str =
 pub(super) const SCOPES: &str = "
 SELECT scope, holder, job, token, until FROM sereno.lease WHERE scope = ANY ($1) ORDER BY scope FOR UPDATE";
 
+/// The same, of those that a run holds.
+pub(super) const OWN_SCOPES: &str = "
+SELECT scope, holder, job, token, until FROM sereno.lease WHERE holder = $1 ORDER BY scope FOR UPDATE";
+
+/// Keeps the run from ending until the transaction does.
+pub(super) const LOCK_RUNNING: &str =
+    "SELECT job FROM sereno.run WHERE id = $1 AND state = 'running' FOR UPDATE";
+
 /// A scope that had no row may have got one from another runner since: then it is left alone, and the count tells.
 pub(super) const TAKE_SCOPES: &str = "
 INSERT INTO sereno.lease AS lease (scope, holder, job, token, until)
 SELECT scope, $3, $4, token, $5 FROM unnest($1::text[], $2::bigint[]) AS new (scope, token)
 ON CONFLICT (scope) DO UPDATE
 SET holder = excluded.holder, job = excluded.job, token = excluded.token, until = excluded.until
-WHERE lease.token = excluded.token - 1 OR lease.holder = excluded.holder";
+WHERE lease.token < excluded.token AND (lease.holder IS NULL OR lease.holder = ANY ($6))";
 
 pub(super) const LOSE_SCOPE: &str =
     "INSERT INTO sereno.lease_lost (run, scope) VALUES ($1, $2) ON CONFLICT DO NOTHING";
@@ -82,10 +91,6 @@ pub(super) const LOSE_SCOPE: &str =
 pub(super) const RENEW: &str = "
 WITH own AS (UPDATE sereno.lease SET until = $2 WHERE holder = $1 RETURNING 1)
 SELECT EXISTS (SELECT 1 FROM own) AND NOT EXISTS (SELECT 1 FROM sereno.lease_lost WHERE run = $1)";
-
-pub(super) const RELEASE: &str = "
-WITH own AS (UPDATE sereno.lease SET holder = NULL WHERE holder = $1)
-DELETE FROM sereno.lease_lost WHERE run = $1";
 
 pub(super) const RAISE_FLAG: &str =
     "INSERT INTO sereno.flag (subject, flag, raised_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sereno_core::name::{JobName, RunId};
 use sereno_core::ports::ledger::{
-    Flag, Held, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, StoredEvent,
+    Flag, Lease, Ledger, LedgerError, NewRun, Past, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Measurement, Report};
 use sereno_core::run::{RunEvent, RunState};
@@ -33,7 +33,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::fault::{fault, is_busy};
 use self::schema::{Found, VERSION, migrate};
 use super::ballast::Ballast;
-use super::leases::{Decision, ScopeRow, decide, in_order, until};
+use super::leases::{Decision, ScopeRow, decide, in_order, take_over, until};
 use super::projection::{self, state_of, state_text};
 use super::{flag_text, from_json, instant, known, micros, parsed, prefix_end, to_json};
 
@@ -201,17 +201,33 @@ impl SqliteLedger {
         }
     }
 
-    async fn try_lease(
+    async fn try_start(
         &self,
-        run: &RunId,
-        job: &JobName,
+        row: &RunRow,
+        event: &str,
         scopes: &[String],
+        ttl: Duration,
+    ) -> Result<Start, LedgerError> {
+        const OPERATION: &str = "start a run";
+        let mut turn = self.turn(OPERATION).await?;
+        match start(&mut turn.connection, row, event, scopes, ttl).await {
+            Ok(answer) => {
+                turn.give_back();
+                Ok(answer)
+            }
+            Err(error) => Err(turn.give_up(OPERATION, error).await),
+        }
+    }
+
+    async fn try_take_over(
+        &self,
+        orphan: &RunId,
         now: Instant,
         ttl: Duration,
-    ) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError> {
-        const OPERATION: &str = "take leases";
+    ) -> Result<Option<Vec<Lease>>, LedgerError> {
+        const OPERATION: &str = "take a lost run over";
         let mut turn = self.turn(OPERATION).await?;
-        match lease(&mut turn.connection, run, job, scopes, now, ttl).await {
+        match take_over_orphan(&mut turn.connection, orphan, now, ttl).await {
             Ok(answer) => {
                 turn.give_back();
                 Ok(answer)
@@ -250,34 +266,10 @@ impl SqliteLedger {
 
 #[async_trait]
 impl Ledger for SqliteLedger {
-    async fn start(&self, run: NewRun) -> Result<RunRow, LedgerError> {
-        const OPERATION: &str = "start a run";
-        let (mut row, event) = projection::started(&run);
-        let (targets, reason, event) = (to_json(&row.targets), to_json(&row.reason), to_json(&event));
-        let statement = || {
-            sqlx::query(sql::START)
-                .bind(row.id.as_str())
-                .bind(&row.key)
-                .bind(row.job.as_str())
-                .bind(&targets)
-                .bind(&row.shard)
-                .bind(row.mode.to_string())
-                .bind(&reason)
-                .bind(micros(row.scheduled_at))
-                .bind(&row.consent)
-                .bind(&row.digest)
-                .bind(state_text(row.state))
-                .bind(&row.cursor)
-                .bind(micros(row.started_at))
-                .bind(&event)
-        };
-        let rows = with_ballast!(self, self.execute(OPERATION, statement()))?;
-        let attempt = rows
-            .first()
-            .ok_or(sqlx::Error::RowNotFound)
-            .and_then(|row| row.try_get(0));
-        row.attempt = attempt.map_err(|error| fault(OPERATION, &error))?;
-        Ok(row)
+    async fn start(&self, run: NewRun, scopes: &[String], ttl: Duration) -> Result<Start, LedgerError> {
+        let (row, event) = projection::started(&run);
+        let (event, scopes) = (to_json(&event), in_order(scopes));
+        with_ballast!(self, self.try_start(&row, &event, &scopes, ttl))
     }
 
     async fn append(&self, run: &RunId, at: Instant, events: &[RunEvent]) -> Result<(), LedgerError> {
@@ -371,18 +363,6 @@ impl Ledger for SqliteLedger {
         }
     }
 
-    async fn lease(
-        &self,
-        run: &RunId,
-        job: &JobName,
-        scopes: &[String],
-        now: Instant,
-        ttl: Duration,
-    ) -> Result<Result<Vec<Lease>, Vec<Held>>, LedgerError> {
-        let scopes = in_order(scopes);
-        with_ballast!(self, self.try_lease(run, job, &scopes, now, ttl))
-    }
-
     async fn renew(&self, run: &RunId, now: Instant, ttl: Duration) -> Result<bool, LedgerError> {
         const OPERATION: &str = "renew leases";
         let statement = || {
@@ -398,12 +378,6 @@ impl Ledger for SqliteLedger {
         Ok(lost == 0)
     }
 
-    async fn release(&self, run: &RunId) -> Result<(), LedgerError> {
-        let statement = || sqlx::query(sql::RELEASE).bind(run.as_str());
-        with_ballast!(self, self.execute("give leases back", statement()))?;
-        Ok(())
-    }
-
     async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError> {
         const OPERATION: &str = "look for lost runs";
         run_rows(
@@ -412,6 +386,36 @@ impl Ledger for SqliteLedger {
                 .execute(OPERATION, sqlx::query(sql::ORPHANS).bind(micros(now)))
                 .await?,
         )
+    }
+
+    async fn take_over(
+        &self,
+        orphan: &RunId,
+        now: Instant,
+        ttl: Duration,
+    ) -> Result<Option<Vec<Lease>>, LedgerError> {
+        with_ballast!(self, self.try_take_over(orphan, now, ttl))
+    }
+
+    async fn past(&self, job: &JobName, key: &str, now: Instant) -> Result<Past, LedgerError> {
+        const OPERATION: &str = "look at what was before";
+        let statement = sqlx::query(sql::PAST)
+            .bind(key)
+            .bind(micros(now))
+            .bind(to_json(&[job.as_str(), "*"]))
+            .bind(flag_text(Flag::Pause));
+        let rows = self.execute(OPERATION, statement).await?;
+        let of = |part: &str| {
+            let of_part = rows
+                .iter()
+                .filter(|row| row.try_get::<&str, _>("part").is_ok_and(|of| of == part));
+            of_part.collect::<Vec<_>>()
+        };
+        Ok(Past {
+            orphans: run_rows(OPERATION, of("orphan"))?,
+            attempts: run_rows(OPERATION, of("attempt"))?,
+            paused: !of("paused").is_empty(),
+        })
     }
 
     async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError> {
@@ -447,39 +451,86 @@ impl Ledger for SqliteLedger {
     }
 }
 
-async fn lease(
+async fn start(
     connection: &mut SqliteConnection,
-    run: &RunId,
-    job: &JobName,
+    row: &RunRow,
+    event: &str,
     scopes: &[String],
-    now: Instant,
     ttl: Duration,
-) -> Result<Result<Vec<Lease>, Vec<Held>>, sqlx::Error> {
-    let rows = sqlx::query(sql::BEGIN_LEASE)
+) -> Result<Start, sqlx::Error> {
+    let looked = sqlx::query(sql::BEGIN_START)
         .bind(to_json(&scopes))
+        .bind(&row.key)
         .fetch_all(&mut *connection)
         .await?;
-    let found = rows.iter().map(scope_row).collect::<Result<Vec<_>, _>>()?;
-    let (leases, lost) = match decide(&found, run, scopes, now, ttl) {
-        Decision::Held(held) => {
-            sqlx::query(sql::ROLLBACK).execute(connection).await?;
-            return Ok(Err(held));
+    let (found, attempts): (Vec<_>, Vec<_>) = looked.iter().partition(|row| row.columns().len() > 1);
+    let known: i64 = attempts.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
+    let found = found.into_iter().map(scope_row).collect::<Result<Vec<_>, _>>()?;
+    let refusal = match decide(&found, &row.id, scopes, row.started_at, ttl) {
+        Decision::Held(held) => Start::Held(held),
+        Decision::Take { .. } if known + 1 != i64::from(row.attempt) => Start::Overtaken,
+        Decision::Take { leases, lost } => {
+            sqlx::query(sql::START)
+                .bind(taken(&leases))
+                .bind(to_json(&lost))
+                .bind(row.id.as_str())
+                .bind(&row.key)
+                .bind(row.attempt)
+                .bind(row.job.as_str())
+                .bind(to_json(&row.targets))
+                .bind(&row.shard)
+                .bind(row.mode.to_string())
+                .bind(to_json(&row.reason))
+                .bind(micros(row.scheduled_at))
+                .bind(&row.consent)
+                .bind(&row.digest)
+                .bind(state_text(row.state))
+                .bind(&row.cursor)
+                .bind(micros(row.started_at))
+                .bind(event)
+                .execute(connection)
+                .await?;
+            return Ok(Start::Begun(Box::new(row.clone()), leases));
         }
-        Decision::Take { leases, lost } => (leases, lost),
     };
-    let taken: Vec<_> = leases
-        .iter()
-        .map(|lease| serde_json::json!({ "scope": lease.scope, "token": lease.token }))
-        .collect();
-    sqlx::query(sql::TAKE_LEASE)
-        .bind(to_json(&taken))
-        .bind(run.as_str())
-        .bind(job.as_str())
-        .bind(micros(until(now, ttl)))
-        .bind(to_json(&lost))
+    sqlx::query(sql::ROLLBACK).execute(connection).await?;
+    Ok(refusal)
+}
+
+async fn take_over_orphan(
+    connection: &mut SqliteConnection,
+    orphan: &RunId,
+    now: Instant,
+    ttl: Duration,
+) -> Result<Option<Vec<Lease>>, sqlx::Error> {
+    let looked = sqlx::query(sql::BEGIN_TAKE_OVER)
+        .bind(orphan.as_str())
+        .fetch_all(&mut *connection)
+        .await?;
+    let (own, running): (Vec<_>, Vec<_>) = looked.iter().partition(|row| row.columns().len() > 1);
+    let own = own.into_iter().map(scope_row).collect::<Result<Vec<_>, _>>()?;
+    let leases = take_over(&own, orphan, now, ttl).filter(|_| !running.is_empty());
+    let Some(leases) = leases else {
+        sqlx::query(sql::ROLLBACK).execute(connection).await?;
+        return Ok(None);
+    };
+    sqlx::query(sql::TAKE_OVER)
+        .bind(taken(&leases))
+        .bind(orphan.as_str())
         .execute(connection)
         .await?;
-    Ok(Ok(leases))
+    Ok(Some(leases))
+}
+
+/// Leases as the statements take them.
+fn taken(leases: &[Lease]) -> String {
+    let taken: Vec<_> = leases
+        .iter()
+        .map(|lease| {
+            serde_json::json!({ "scope": lease.scope, "token": lease.token, "until": micros(lease.until) })
+        })
+        .collect();
+    to_json(&taken)
 }
 
 async fn measure(
@@ -505,8 +556,11 @@ async fn measure(
     Ok(())
 }
 
-fn run_rows(operation: &'static str, rows: &[SqliteRow]) -> Result<Vec<RunRow>, LedgerError> {
-    rows.iter()
+fn run_rows<'a>(
+    operation: &'static str,
+    rows: impl IntoIterator<Item = &'a SqliteRow>,
+) -> Result<Vec<RunRow>, LedgerError> {
+    rows.into_iter()
         .map(run_row)
         .collect::<Result<_, _>>()
         .map_err(|error| fault(operation, &error))

@@ -10,14 +10,22 @@ pub(super) const COMMIT: &str = "COMMIT";
 
 pub(super) const ROLLBACK: &str = "ROLLBACK";
 
-pub(super) const START: &str = "
+/// Keeps every other start out until the transaction ends. Answers the rows of the scopes, and the key's highest attempt.
+pub(super) const BEGIN_START: &str = "
 BEGIN IMMEDIATE;
+SELECT scope, holder, job, token, until FROM lease WHERE scope IN (SELECT value FROM json_each($1)) ORDER BY scope;
+SELECT coalesce(max(attempt), 0) FROM run WHERE key = $2";
+
+pub(super) const START: &str = "
+INSERT INTO lease (scope, holder, job, token, until)
+SELECT value ->> 'scope', $3, $6, value ->> 'token', value ->> 'until' FROM json_each($1) WHERE true
+ON CONFLICT (scope) DO UPDATE
+SET holder = excluded.holder, job = excluded.job, token = excluded.token, until = excluded.until;
+INSERT OR IGNORE INTO lease_lost (run, scope) SELECT value ->> 0, value ->> 1 FROM json_each($2);
 INSERT INTO run (id, key, attempt, job, targets, shard, mode, reason, scheduled_at, consent, digest, state, cursor,
                  started_at, events)
-SELECT $1, $2, coalesce(max(attempt), 0) + 1, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1
-FROM run WHERE key = $2
-RETURNING attempt;
-INSERT INTO event (run, seq, at, kind, body) VALUES ($1, 1, $13, 'started', $14);
+VALUES ($3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1);
+INSERT INTO event (run, seq, at, kind, body) VALUES ($3, 1, $16, 'started', $17);
 COMMIT";
 
 /// Answers a row when the run was running, and has done nothing otherwise. Each event is a text of its own within
@@ -31,6 +39,7 @@ UPDATE run
 SET events = events + json_array_length($3), state = $4, cursor = coalesce($5, cursor), ended_at = $6, outcome = $7
 WHERE id = $1 AND state = 'running'
 RETURNING events;
+UPDATE lease SET holder = NULL WHERE holder = $1 AND $4 = 'ended';
 DELETE FROM lease_lost WHERE run = $1 AND $4 = 'ended';
 COMMIT";
 
@@ -61,11 +70,25 @@ pub(super) const RUNS_OF_KEY: &str = concat!(
      ORDER BY ordinal DESC LIMIT $3"
 );
 
-pub(super) const ORPHANS: &str = concat!(
-    "SELECT ",
+macro_rules! orphans {
+    ($first:literal, $now:literal) => {
+        concat!(
+            "SELECT ", $first, run_columns!(),
+            " FROM run WHERE state = 'running' AND NOT EXISTS (SELECT 1 FROM lease WHERE holder = run.id AND until > ",
+            $now, ") ORDER BY ordinal"
+        )
+    };
+}
+
+pub(super) const ORPHANS: &str = orphans!("", "$1");
+
+/// Three questions in one go; `part` says which of them a row answers.
+pub(super) const PAST: &str = concat!(
+    orphans!("'orphan' AS part, ", "$2"),
+    "; SELECT 'attempt' AS part, ",
     run_columns!(),
-    " FROM run WHERE state = 'running' \
-     AND NOT EXISTS (SELECT 1 FROM lease WHERE holder = run.id AND until > $1) ORDER BY ordinal"
+    " FROM run WHERE key = $1 ORDER BY ordinal DESC",
+    "; SELECT 'paused' AS part FROM flag WHERE flag = $4 AND subject IN (SELECT value FROM json_each($3)) LIMIT 1"
 );
 
 pub(super) const RUN_STATE: &str = "SELECT state FROM run WHERE id = $1";
@@ -74,27 +97,21 @@ pub(super) const EVENTS: &str = "SELECT seq, at, body FROM event WHERE run = $1 
 
 pub(super) const LAST_EVENT: &str = "SELECT body FROM event WHERE run = $1 ORDER BY seq DESC LIMIT 1";
 
-pub(super) const BEGIN_LEASE: &str = "
+/// Answers the rows that the run holds, and a row when it is running.
+pub(super) const BEGIN_TAKE_OVER: &str = "
 BEGIN IMMEDIATE;
-SELECT scope, holder, job, token, until FROM lease WHERE scope IN (SELECT value FROM json_each($1)) ORDER BY scope";
+SELECT scope, holder, job, token, until FROM lease WHERE holder = $1 ORDER BY scope;
+SELECT 1 FROM run WHERE id = $1 AND state = 'running'";
 
-pub(super) const TAKE_LEASE: &str = "
-INSERT INTO lease (scope, holder, job, token, until)
-SELECT value ->> 'scope', $2, $3, value ->> 'token', $4 FROM json_each($1) WHERE true
-ON CONFLICT (scope) DO UPDATE
-SET holder = excluded.holder, job = excluded.job, token = excluded.token, until = excluded.until;
-INSERT OR IGNORE INTO lease_lost (run, scope) SELECT value ->> 0, value ->> 1 FROM json_each($5);
+pub(super) const TAKE_OVER: &str = "
+UPDATE lease SET token = own.value ->> 'token', until = own.value ->> 'until'
+FROM json_each($1) AS own WHERE lease.scope = own.value ->> 'scope';
+INSERT OR IGNORE INTO lease_lost (run, scope) SELECT $2, value ->> 'scope' FROM json_each($1);
 COMMIT";
 
 pub(super) const RENEW: &str = "
 UPDATE lease SET until = $2 WHERE holder = $1
 RETURNING (SELECT count(*) FROM lease_lost WHERE run = $1)";
-
-pub(super) const RELEASE: &str = "
-BEGIN IMMEDIATE;
-UPDATE lease SET holder = NULL WHERE holder = $1;
-DELETE FROM lease_lost WHERE run = $1;
-COMMIT";
 
 pub(super) const RAISE_FLAG: &str =
     "INSERT INTO flag (subject, flag, raised_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";

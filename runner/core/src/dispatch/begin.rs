@@ -1,0 +1,157 @@
+//! Begins an attempt in the ledger: waits for other jobs, takes the leases, writes `started`.
+//!
+//! Whether there is to be an attempt at all is `admit`'s to say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::examine::Examined;
+use super::history::History;
+use super::report::empty_report;
+use super::{DispatchError, Services, Stop, sleep};
+use crate::grant::Path;
+use crate::name::JobName;
+use crate::ports::ledger::{Flag, Held, Lease, NewRun, RunRow, Start};
+use crate::report::Report;
+use crate::run::{Mode, Outcome, RunEvent, RunRequest, Skip};
+use crate::units::show_duration;
+use crate::value::show_instant;
+
+/// A lease that nobody renews is over after this: four missed renewals.
+pub(super) const LEASE_TTL: Duration = Duration::from_mins(1);
+
+/// How often a run that waits for another job's lease asks again.
+const WAIT_STEP: Duration = Duration::from_millis(500);
+
+/// What became of an attempt that was to begin.
+pub(super) enum Begin {
+    /// It is recorded and holds its leases.
+    Begun(Box<RunRow>, Vec<Lease>),
+    /// It cannot have its leases, and is to be recorded with this outcome instead.
+    Not(Outcome),
+    /// The key has had another attempt meanwhile: everything must be looked at again.
+    Overtaken,
+}
+
+/// What an attempt leases: its key, and for an apply every table and directory that it changes. This machine's own
+/// targets carry its name.
+pub(super) fn scopes(services: &Services, examined: &Examined, mode: Mode, key_scope: String) -> Vec<String> {
+    let mut scopes = vec![key_scope];
+    if let (Mode::Apply, Ok(authority)) = (mode, &examined.authority) {
+        let scope = |path: Path| {
+            if examined.host_scoped.contains(&path.target()) {
+                format!("{path}{}", of_host(services))
+            } else {
+                path.to_string()
+            }
+        };
+        scopes.extend(authority.changes().into_iter().map(scope));
+    }
+    scopes
+}
+
+/// What a scope of this machine's own ends with.
+pub(super) fn of_host(services: &Services) -> String {
+    format!("@{}", services.host)
+}
+
+/// The fence token of each leased grant path.
+pub(super) fn tokens(services: &Services, leases: &[Lease]) -> BTreeMap<String, i64> {
+    let host = of_host(services);
+    let path = |scope: &str| scope.strip_suffix(&host).unwrap_or(scope).to_owned();
+    leases
+        .iter()
+        .map(|lease| (path(&lease.scope), lease.token))
+        .collect()
+}
+
+/// Tries until the scopes are free, the job's patience is over, or somebody says stop.
+///
+/// # Errors
+/// The same key is at work, or the ledger's own.
+pub(super) async fn begin(
+    services: &Services,
+    examined: &Examined,
+    request: &RunRequest,
+    row: RunRow,
+    scopes: &[String],
+    stop: &watch::Receiver<Stop>,
+) -> Result<Begin, DispatchError> {
+    let job = &examined.job;
+    let key_scope = format!("key:{}", row.key);
+    let mut new = NewRun {
+        row,
+        request: request.clone(),
+        params: examined.params.clone(),
+    };
+    let mut waited = Duration::ZERO;
+    loop {
+        let held = match services.ledger.start(new.clone(), scopes, LEASE_TTL).await? {
+            Start::Begun(row, leases) => return Ok(Begin::Begun(row, leases)),
+            Start::Overtaken => return Ok(Begin::Overtaken),
+            Start::Held(held) => held,
+        };
+        let by = |wanted: &dyn Fn(&Held) -> bool| held.iter().find(|held| wanted(held));
+        if let Some(held) = by(&|held| held.scope == key_scope) {
+            let run = held.run.clone();
+            return Err(DispatchError::AtWork { run });
+        }
+        if let Some(held) = by(&|held| held.job == job.name) {
+            let until = show_instant(held.until);
+            let text = format!(
+                "run {} of the same job holds {} until {until}",
+                held.run, held.scope
+            );
+            return Ok(Begin::Not(Outcome::Skipped(Skip::Overlap, text)));
+        }
+        let other = by(&|_| true).map_or_else(String::new, |held| {
+            format!("job `{}` (run {}) holds {}", held.job, held.run, held.scope)
+        });
+        if waited >= job.wait {
+            let text = format!("{other}, and still did after {}", show_duration(waited));
+            return Ok(Begin::Not(Outcome::Retryable(text)));
+        }
+        if waited.is_zero() {
+            services
+                .progress
+                .waiting(&format!("{other}; waiting up to {}", show_duration(job.wait)));
+        }
+        if let Some(stopped) = sleep(services, WAIT_STEP, stop).await {
+            return Ok(Begin::Not(stopped));
+        }
+        if services
+            .ledger
+            .flag(&[job.name.as_str(), "*"], Flag::Pause)
+            .await?
+        {
+            return Ok(Begin::Not(paused(&job.name)));
+        }
+        waited += WAIT_STEP;
+        new.row.started_at = services.clock.now();
+    }
+}
+
+/// How a request for a paused job ends.
+pub(super) fn paused(job: &JobName) -> Outcome {
+    let text = format!("job `{job}` is paused; `sereno jobs resume {job}` lifts it");
+    Outcome::Skipped(Skip::Paused, text)
+}
+
+/// Ends a run where it began.
+pub(super) async fn record_end(
+    services: &Services,
+    examined: &Examined,
+    row: &RunRow,
+    history: &History,
+    outcome: Outcome,
+) -> Result<Report, DispatchError> {
+    let mut report = empty_report(services, row, examined.params.clone(), outcome);
+    report.earlier.clone_from(&history.before);
+    let event = RunEvent::Ended {
+        report: Box::new(report.clone()),
+    };
+    services.ledger.append(&row.id, report.ended_at, &[event]).await?;
+    Ok(report)
+}
