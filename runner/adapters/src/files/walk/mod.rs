@@ -135,7 +135,13 @@ impl<S: System> Walk<S> {
             shared.stop.store(EXHAUSTED, Ordering::Relaxed);
         }
         if is_covered && shared.is_exhausted() {
-            let stacks = std::mem::take(&mut shared.pool().paused);
+            // One that an earlier batch left half gone may still have waited for its turn in this one.
+            let stacks = {
+                let mut pool = shared.pool();
+                let mut stacks = std::mem::take(&mut pool.paused);
+                stacks.append(&mut pool.waiting);
+                stacks
+            };
             std::thread::scope(|scope| Worker::new(&shared, scope).finish_units(stacks));
         }
         let exhausted = shared.is_exhausted();
