@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -167,7 +166,7 @@ fn engine(places: Places) -> Result<Arc<dyn Plugins>, Failure> {
     Ok(Arc::new(PluginHost::new(Options {
         places,
         cache: cache_folder()?,
-        compile: compile_via()?,
+        compile: compile_via().context("could not find this program's own file")?,
         allocation: Allocation::OnDemand,
         pins: BTreeMap::new(),
     })))
@@ -175,16 +174,17 @@ fn engine(places: Places) -> Result<Arc<dyn Plugins>, Failure> {
 
 /// This very program compiles, as a child with little memory and time.
 #[cfg(feature = "compiler")]
-fn compile_via() -> Result<CompileVia, Failure> {
-    let program = std::env::current_exe().context("could not find this program's own file")?;
-    Ok(CompileVia::Child {
+fn compile_via() -> std::io::Result<CompileVia> {
+    let args = ["plugin", "compile"].map(std::ffi::OsString::from);
+    std::env::current_exe().map(|program| CompileVia::Child {
         program,
-        args: vec![OsString::from("plugin"), OsString::from("compile")],
+        args: args.into(),
     })
 }
 
 #[cfg(not(feature = "compiler"))]
-fn compile_via() -> Result<CompileVia, Failure> {
+#[expect(clippy::unnecessary_wraps, reason = "its twin asks the system")]
+fn compile_via() -> std::io::Result<CompileVia> {
     Ok(CompileVia::Nobody)
 }
 

@@ -9,8 +9,12 @@ use crate::bindings::{files, types};
 /// Buckets of one histogram: fine enough for a week in minutes, small enough to be handed over at once.
 const BUCKETS_MAX: u32 = 4_096;
 
-/// Entries or rows that one call visits, so that it holds little memory and the next look at the deadline is near.
-const STEP_MAX: u32 = 10_000;
+/// Entries that one page answers, so that it holds little memory.
+const PAGE_MAX: u32 = 10_000;
+
+/// Entries or rows that one batch visits, so that the next look at the deadline is near. Adapters take fewer where the
+/// database is slow.
+const STEP_MAX: u32 = 100_000;
 
 fn invalid(text: impl Into<String>) -> CallError {
     CallError::Invalid(text.into())
@@ -106,12 +110,21 @@ pub(crate) fn span(start: i64, end: i64, buckets: u32) -> Result<Span, CallError
     Ok(Span { start, end, buckets })
 }
 
-/// How many entries or rows a page or batch may have: what was asked for, or the most that one call does.
+/// How many entries or rows a batch may visit: what was asked for, or the most that one call does.
 pub(crate) fn step(max: u32) -> Result<u32, CallError> {
+    up_to(max, STEP_MAX)
+}
+
+/// How many entries a page may have.
+pub(crate) fn page(max: u32) -> Result<u32, CallError> {
+    up_to(max, PAGE_MAX)
+}
+
+fn up_to(max: u32, most: u32) -> Result<u32, CallError> {
     if max == 0 {
         Err(invalid("a batch of at most 0 never ends; ask for 1 or more"))
     } else {
-        Ok(max.min(STEP_MAX))
+        Ok(max.min(most))
     }
 }
 
@@ -212,6 +225,9 @@ mod tests {
         assert_eq!(step(1), Ok(1));
         assert_eq!(step(u32::MAX), Ok(STEP_MAX));
         assert!(is_invalid(&step(0)));
+        assert_eq!(page(PAGE_MAX), Ok(PAGE_MAX));
+        assert_eq!(page(PAGE_MAX + 1), Ok(PAGE_MAX));
+        assert!(is_invalid(&page(0)));
     }
 
     #[test]

@@ -85,7 +85,7 @@ fn quietly(command: &mut Command) -> Result<()> {
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = env::args().skip(1).collect();
-    let all = ["files", "cold", "warm", "purge"];
+    let all = ["files", "cold", "warm", "neighbours", "purge"];
     if let Some(unknown) = wanted.iter().find(|name| !all.contains(&name.as_str())) {
         bail!("there is no benchmark `{unknown}`; there are {}", all.join(", "));
     }
@@ -104,6 +104,7 @@ fn main() -> Result<()> {
             "files" => files(&mut out)?,
             "cold" => cold(&mut out)?,
             "warm" => runtime.block_on(warm(&mut out))?,
+            "neighbours" => neighbours(&mut out)?,
             _ => runtime.block_on(purge(&mut out))?,
         }
     }
@@ -429,6 +430,79 @@ async fn warm(out: &mut String) -> Result<()> {
     table.print("A job that does nothing", "µs", 1_000_000.0, out)
 }
 
+/// Files that the neighbour counts: long enough for the system's own scheduling to even out.
+const NEIGHBOUR_FILES: usize = 20_000;
+
+/// A run beside guests that misbehave without end, one for each core.
+fn neighbours(out: &mut String) -> Result<()> {
+    writeln!(
+        out,
+        "\n## A neighbour of hostile guests\n\nA plan of `temp-files` over {NEIGHBOUR_FILES} files, in one process with as many hostile guests as there are cores, each started again as soon as it has ended (goal: ≤ 2 × alone)."
+    )?;
+    let home = Scratch::new()?;
+    fill(&home.path(), NEIGHBOUR_FILES, 1)?;
+    let guests = [
+        "endless-loop",
+        "memory-bomb",
+        "recursion",
+        "log-flood",
+        "handle-hoard",
+    ];
+    let mut configuration = String::from(
+        "version = 1\n[directory.temp]\npath = \"temp\"\n[job.neighbour]\nplugin = \"temp-files\"\n\
+         params = { directory = \"temp\", older_than = \"24h\", age_by = [\"mtime\"] }\n\
+         grant = { directory.temp = [\"read\", \"remove\"] }\n",
+    );
+    for guest in guests {
+        writeln!(configuration, "[job.{guest}]\nplugin = \"{guest}\"")?;
+    }
+    let configuration = configuration.replace(
+        "plugin = \"log-flood\"",
+        "plugin = \"log-flood\"\nparams = { how = \"lines\" }",
+    );
+    let house = Arc::new(House::new(&configuration, &home.path())?);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores)
+        .enable_all()
+        .build()?;
+    let mut table = Table::default();
+    runtime.block_on(async {
+        house.plan("neighbour").await?;
+        for round in 0..rounds() * 5 {
+            for beside in std::iter::once(None).chain(guests.map(Some)) {
+                let stop = Arc::new(AtomicBool::new(false));
+                let hostiles: Vec<_> = (0..beside.map_or(0, |_| cores))
+                    .map(|_| tokio::spawn(again_and_again(Arc::clone(&house), beside, Arc::clone(&stop))))
+                    .collect();
+                let neighbour = Arc::clone(&house);
+                let started = Instant::now();
+                let report = tokio::spawn(async move { neighbour.plan("neighbour").await }).await??;
+                let took = started.elapsed();
+                stop.store(true, Ordering::Relaxed);
+                for hostile in hostiles {
+                    hostile.await??;
+                }
+                ensure!(report.outcome.exit_code() == 0, "{report:#?}");
+                let way = beside.map_or("alone".to_owned(), |guest| format!("beside `{guest}`"));
+                if round > 0 {
+                    table.add(&way, took.as_secs_f64());
+                }
+            }
+        }
+        anyhow::Ok(())
+    })?;
+    table.print("The neighbour's plan", "ms", 1_000.0, out)
+}
+
+async fn again_and_again(house: Arc<House>, guest: Option<&str>, stop: Arc<AtomicBool>) -> Result<()> {
+    while let Some(guest) = guest.filter(|_| !stop.load(Ordering::Relaxed)) {
+        let report = house.run(guest).await?;
+        ensure!(!report.outcome.label().is_empty(), "{report:#?}");
+    }
+    Ok(())
+}
+
 /// The same component without sereno: a store, the contract's functions as traps, an instance.
 struct Bare {
     pre: wasmtime::component::InstancePre<()>,
@@ -485,6 +559,7 @@ guard = {{ max_rows_percent = 60 }}
     );
     let mut table = Table::default();
     let mut latencies = BTreeMap::<&str, Vec<f64>>::new();
+    let mut batches = Vec::new();
     for _ in 0..rounds() {
         for way in ["one `DELETE`", "`row-retention`"] {
             table_of_events(&mut connection).await?;
@@ -501,6 +576,7 @@ guard = {{ max_rows_percent = 60 }}
             } else {
                 let report = House::new(&configuration, home.path())?.run("events").await?;
                 ensure!(report.outcome.exit_code() == 0, "{report:#?}");
+                batches.extend(batches_of(&mut connection, report.run.as_str()).await?);
             }
             table.add(way, started.elapsed().as_secs_f64());
             stop.store(true, Ordering::Relaxed);
@@ -513,6 +589,14 @@ guard = {{ max_rows_percent = 60 }}
         }
     }
     table.print("Time, with another user's updates beside it", "s", 1.0, out)?;
+    batches.sort_by(f64::total_cmp);
+    writeln!(
+        out,
+        "\n### Batches, from one commit's record to the next (goal: none over 500 ms)\n\n| batches | median ms | longest ms |\n|---|---|---|\n| {} | {:.0} | {:.0} |",
+        batches.len(),
+        median(&batches) * 1_000.0,
+        batches.last().copied().unwrap_or_default() * 1_000.0
+    )?;
     writeln!(
         out,
         "\n### Single-row updates of other rows, beside it\n\n| beside | updates | median ms | p99 ms |\n|---|---|---|---|"
@@ -537,6 +621,12 @@ guard = {{ max_rows_percent = 60 }}
 )]
 fn sql(text: String) -> sqlx::AssertSqlSafe<String> {
     sqlx::AssertSqlSafe(text)
+}
+
+/// Seconds from each batch's record to the next, which is a batch and the commit before it.
+async fn batches_of(connection: &mut PgConnection, run: &str) -> Result<Vec<f64>> {
+    let text = "SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY batch))::float8 FROM sereno.effect WHERE run = $1 ORDER BY batch OFFSET 1";
+    Ok(sqlx::query_scalar(text).bind(run).fetch_all(connection).await?)
 }
 
 async fn table_of_events(connection: &mut PgConnection) -> Result<()> {

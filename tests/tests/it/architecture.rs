@@ -197,6 +197,33 @@ fn hostile_guests_know_the_contract_and_nothing_of_the_runner() {
 }
 
 #[test]
+fn without_its_feature_the_program_has_no_compiler() {
+    let has_compiler = |features: &[&str]| {
+        let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+            .args([
+                "tree",
+                "--locked",
+                "--edges=normal",
+                "--prefix=none",
+                "--package=sereno",
+            ])
+            .args(features)
+            .current_dir(root())
+            .output()
+            .unwrap();
+        let tree = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            tree.contains("wasmtime v"),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        tree.contains("cranelift-codegen v")
+    };
+    assert!(has_compiler(&[]));
+    assert!(!has_compiler(&["--no-default-features"]));
+}
+
+#[test]
 fn core_has_nothing_that_does_input_or_output() {
     let metadata = metadata("");
     let closure = metadata.closure("sereno-core");

@@ -82,7 +82,7 @@ impl Host for State {
         Ok(call
             .answer(async move {
                 let filter = convert::file_filter(filter)?;
-                let max = convert::step(max)?;
+                let max = convert::page(max)?;
                 let directory = reach.directory(Verb::Read, &directory)?;
                 let page = directory.entries(filter, cursor.as_deref(), max).await?;
                 let entries = page.entries.into_iter().map(|entry| Entry {

@@ -16,6 +16,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use sereno_core::dispatch::DispatchError;
+use sereno_core::name::RunId;
+use sereno_core::ports::ledger::RunQuery;
 use sereno_core::report::Report;
 use sereno_core::run::{Mode, Outcome, RunRequest};
 use sereno_tests::house::{House, amounts};
@@ -125,9 +127,18 @@ impl Play {
         Ok(())
     }
 
-    /// Plans, and holds the world to looking the same in every respect.
+    /// Plans, and holds the world to looking the same in every respect: only the ledger has gained a run.
     async fn plan(&self, job: &str, ask: &Ask) -> Result<Ended> {
+        let before = self.runs().await?;
         let ended = self.house.submit(request(job, Mode::Plan, ask)?).await;
+        let mut runs = self.runs().await?;
+        if let Ok(report) = &ended {
+            ensure!(
+                runs.pop().as_ref() == Some(&report.run),
+                "the plan is the newest run of {runs:?}"
+            );
+        }
+        ensure!(runs == before, "{before:?} became {runs:?}");
         if let Ok(report) = &ended {
             let done: u64 = report.effects().map(|effect| effect.done).sum();
             ensure!(done == 0, "a plan says that it did something: {report:#?}");
@@ -184,6 +195,12 @@ impl Play {
             self.again.insert(job, (request, label(&ended)));
         }
         Ok((ask, ended, current.then(|| plan.clone())))
+    }
+
+    /// All runs of the ledger, the newest last.
+    async fn runs(&self) -> Result<Vec<RunId>> {
+        let rows = self.house.services.ledger.runs(&RunQuery::default()).await?;
+        Ok(rows.into_iter().rev().map(|row| row.id).collect())
     }
 
     /// The job that is meant.
