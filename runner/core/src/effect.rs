@@ -23,7 +23,7 @@ pub fn is_same(a: &Effect, b: &Effect) -> bool {
     (a.verb, &a.on, &a.unit, &a.what) == (b.verb, &b.on, &b.unit, &b.what)
 }
 
-/// Adds `part` to `effects`: counts add up; the guard is the newest, but for one that was exceeded.
+/// Adds `part` to `effects`: counts add up; the guard is the newest, but for those that were exceeded.
 pub fn add(effects: &mut Vec<Effect>, part: &Effect) {
     let Some(sum) = effects.iter_mut().find(|effect| is_same(effect, part)) else {
         effects.push(part.clone());
@@ -40,9 +40,9 @@ pub fn add(effects: &mut Vec<Effect>, part: &Effect) {
     sum.total = sum.total.or(part.total);
     sum.cutoff = sum.cutoff.or(part.cutoff);
     // A guest may swallow a refusal and ask for something harmless in the same words.
-    let exceeded = sum.guard.as_ref().is_some_and(|guard| guard.exceeded);
-    if part.guard.is_some() && !exceeded {
+    if part.guard.is_some() && sum.exceeded().next().is_none() {
         sum.guard.clone_from(&part.guard);
+        sum.also_exceeded.clone_from(&part.also_exceeded);
     }
 }
 

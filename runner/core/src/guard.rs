@@ -79,6 +79,15 @@ impl GuardState {
             exceeded: found > limit,
         }
     }
+
+    /// How much of its limit is used up: 1 is all of it.
+    pub(crate) fn strain(&self) -> f64 {
+        if self.limit > 0.0 {
+            self.found / self.limit
+        } else {
+            f64::INFINITY
+        }
+    }
 }
 
 /// Guards that one `apply --allow NAME=VALUE` lifts, each up to its value.
@@ -124,14 +133,13 @@ impl Guards {
     }
 
     /// Holds a purge of `matching` of `total` rows, after `before` rows under the same key, against the row guards.
-    /// The guard that is nearest to its limit, or first beyond it, is answered.
     pub fn judge_rows(
         &self,
         matching: u64,
         total: u64,
         before: u64,
         before_all_tables: u64,
-    ) -> Option<GuardState> {
+    ) -> Vec<GuardState> {
         let of_key = self
             .max_rows
             .map(|limit| GuardState::new("max_rows", limit as f64, (before_all_tables + matching) as f64));
@@ -141,7 +149,7 @@ impl Guards {
             .max_rows_percent
             .filter(|_| whole >= MAX_ROWS_PERCENT_FROM_ROWS)
             .map(|limit| GuardState::new("max_rows_percent", limit, percent(before + matching, whole)));
-        worst([of_key, share])
+        of_key.into_iter().chain(share).collect()
     }
 
     /// How many more rows may go from a table that had `whole`, when `before` of them and `before_all_tables` went under
@@ -174,7 +182,7 @@ impl Guards {
         bytes: u64,
         before: u64,
         bytes_before: u64,
-    ) -> Option<GuardState> {
+    ) -> Vec<GuardState> {
         let files = self
             .max_files
             .map(|limit| GuardState::new("max_files", limit as f64, (before + matching) as f64));
@@ -188,21 +196,8 @@ impl Guards {
         let size = self
             .max_bytes
             .map(|limit| GuardState::new("max_bytes", limit as f64, (bytes_before + bytes) as f64));
-        worst([files, share, size])
+        files.into_iter().chain(share).chain(size).collect()
     }
-}
-
-fn worst<const N: usize>(states: [Option<GuardState>; N]) -> Option<GuardState> {
-    states.into_iter().flatten().max_by(|a, b| {
-        let ratio = |state: &GuardState| {
-            if state.limit > 0.0 {
-                state.found / state.limit
-            } else {
-                f64::INFINITY
-            }
-        };
-        ratio(a).total_cmp(&ratio(b))
-    })
 }
 
 /// `part` of `whole` in percent; 0 of nothing.
@@ -221,19 +216,23 @@ mod tests {
     #[test]
     fn a_share_is_judged_only_on_tables_that_are_large_enough() {
         let guards = Guards::default();
-        assert_eq!(guards.judge_rows(999, 999, 0, 0), None);
-        let state = guards.judge_rows(200, 1_000, 0, 0).expect("judged");
-        assert!(!state.exceeded, "20 % of 1,000 is allowed: {state:?}");
-        let state = guards.judge_rows(201, 1_000, 0, 0).expect("judged");
-        assert!(state.exceeded, "{state:?}");
+        assert_eq!(guards.judge_rows(999, 999, 0, 0), []);
+        let share = |found| GuardState::new("max_rows_percent", 20.0, found);
+        assert_eq!(guards.judge_rows(200, 1_000, 0, 0), [share(20.0)]);
+        assert_eq!(guards.judge_rows(201, 1_000, 0, 0), [share(20.1)]);
+        assert_eq!(
+            [share(20.0).exceeded, share(20.1).exceeded],
+            [false, true],
+            "20 % of 1,000 is allowed"
+        );
     }
 
     #[test]
     fn a_key_cannot_slip_past_a_guard_in_parts() {
         let guards = Guards::default();
         // 1,000 rows at first, 150 gone already: 60 more are 21 %.
-        let state = guards.judge_rows(60, 850, 150, 150).expect("judged");
-        assert!(state.exceeded, "{state:?}");
+        let states = guards.judge_rows(60, 850, 150, 150);
+        assert!(states[0].exceeded, "{states:?}");
     }
 
     #[test]

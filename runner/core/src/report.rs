@@ -81,8 +81,34 @@ pub struct Effect {
     pub skipped: u64,
     /// Everything strictly before it was meant.
     pub cutoff: Option<DateTime<Utc>>,
-    /// The guard that stands nearest to its limit.
+    /// The guard that stands nearest to its limit, or furthest beyond it.
     pub guard: Option<GuardState>,
+    /// Every other guard that is exceeded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also_exceeded: Vec<GuardState>,
+}
+
+impl Effect {
+    /// The same effect, held against `states`.
+    pub(crate) fn judged(mut self, states: impl IntoIterator<Item = GuardState>) -> Self {
+        let mut states: Vec<GuardState> = states.into_iter().collect();
+        // Stable: of two that stand alike, the first is told.
+        states.sort_by(|a, b| {
+            b.exceeded
+                .cmp(&a.exceeded)
+                .then(b.strain().total_cmp(&a.strain()))
+        });
+        let mut states = states.into_iter();
+        self.guard = states.next();
+        self.also_exceeded = states.filter(|state| state.exceeded).collect();
+        self
+    }
+
+    /// Every guard that is exceeded, the worst first.
+    pub fn exceeded(&self) -> impl Iterator<Item = &GuardState> {
+        let first = self.guard.iter().filter(|state| state.exceeded);
+        first.chain(&self.also_exceeded)
+    }
 }
 
 /// One target's part of a report.

@@ -201,6 +201,7 @@ fn effect(done: u64) -> Effect {
         skipped: 1,
         cutoff: Some(at("2026-11-17T02:30:00Z")),
         guard: Some(GuardState::new("max_rows_percent", 20.0, 7.8)),
+        also_exceeded: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use sereno_core::dispatch::PLAN_VALID;
 use sereno_core::guard::{GuardState, Guards};
-use sereno_core::report::Report;
+use sereno_core::report::{Effect, Report};
 use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunRequest};
 use sereno_core::units::show_duration;
 use sereno_core::value::{Instant, rfc3339, show_instant};
@@ -182,11 +182,7 @@ fn valid_until(report: &Report) -> String {
 }
 
 fn beyond_a_guard(report: &Report, asked: &Asked) -> Vec<Next> {
-    let exceeded: Vec<_> = report
-        .effects()
-        .filter_map(|effect| effect.guard.as_ref())
-        .filter(|guard| guard.exceeded)
-        .collect();
+    let exceeded: Vec<_> = report.effects().flat_map(Effect::exceeded).collect();
     let fixed: Vec<Next> = exceeded
         .iter()
         .filter(|guard| guard.name != PLAN && !Guards::LIFTABLE.contains(&guard.name.as_str()))

@@ -213,6 +213,7 @@ pub(super) mod tests {
                     skipped: 0,
                     cutoff: Some(at("2026-11-17T02:30:00Z")),
                     guard: Some(guard),
+                    also_exceeded: Vec::new(),
                 }],
                 findings: Vec::new(),
             }],

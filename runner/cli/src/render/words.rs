@@ -28,9 +28,11 @@ pub(crate) fn effect(effect: &Effect, mode: Mode, paint: Paint) -> String {
     if effect.skipped > 0 && !matches!(effect.unit.as_str(), "tables" | "indexes") {
         text.push_str(&format!("; {} skipped", show_count(effect.skipped)));
     }
+    let exceeded: Vec<String> = effect.exceeded().map(guard).collect();
     match &effect.guard {
-        Some(state) if state.exceeded => {
-            format!("{text}; {}", paint.error(format!("{} exceeded", guard(state))))
+        _ if !exceeded.is_empty() => {
+            let exceeded = format!("{} exceeded", exceeded.join(" and "));
+            format!("{text}; {}", paint.error(exceeded))
         }
         // Every apply is held against its plan; that is worth a word only when it matters.
         Some(state) if state.name != "plan" => format!("{text}; {}", guard(state)),
@@ -256,6 +258,7 @@ mod tests {
             skipped: 0,
             cutoff: None,
             guard: Some(GuardState::new("max_rows_percent", 20.0, 7.8)),
+            also_exceeded: Vec::new(),
         }
     }
 

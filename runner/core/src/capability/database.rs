@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::{Hold, worse};
+use super::Hold;
 use crate::grant::{Authority, Path, Verb};
 use crate::guard::GuardState;
 use crate::job::NamedQuery;
@@ -197,8 +197,10 @@ impl DatabaseCapability {
             skipped: 0,
             cutoff: None,
             guard: None,
+            also_exceeded: Vec::new(),
         };
-        effect.guard = self.hold.judge_plan(&effect, 1);
+        let of_plan = self.hold.judge_plan(&effect, 1);
+        effect = effect.judged(of_plan);
         self.hold.stop_at(&effect)?;
         let upkeep = self.port.upkeep(&task, limit, &self.fence(&on)).await?;
         if upkeep.done {
@@ -237,7 +239,7 @@ impl DatabaseCapability {
             .collect();
         let matching = self.port.count(table, &purge.filter, &[]).await?;
         let total = self.port.count(table, &Filter::default(), &[]).await?;
-        let mut effect = Effect {
+        let effect = Effect {
             planned: matching,
             total: Some(total),
             cutoff: Some(cutoff),
@@ -246,13 +248,12 @@ impl DatabaseCapability {
         let (before, before_all) = self.hold.taken(&effect);
         let rows = self.hold.guards.judge_rows(matching, total, before, before_all);
         let danger = (!hazards.is_empty()).then(|| GuardState::new("accept", 0.0, hazards.len() as f64));
-        effect.guard = [
+        let others = [
             self.hold.judge_cutoff(cutoff, now),
             danger,
             self.hold.judge_plan(&effect, matching),
-        ]
-        .into_iter()
-        .fold(rows, worse);
+        ];
+        let effect = effect.judged(rows.into_iter().chain(others.into_iter().flatten()));
         for hazard in &hazards {
             self.hold.hazard(on, &hazard.name, &hazard.text);
         }
@@ -306,5 +307,6 @@ fn rows_effect(on: &str, purge: &Purge) -> Effect {
         skipped: 0,
         cutoff: None,
         guard: None,
+        also_exceeded: Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::{Hold, worse};
+use super::Hold;
 use crate::effect::is_same;
 use crate::grant::{Path, Verb};
 use crate::guard::GuardState;
@@ -256,20 +256,21 @@ impl DirectoryCapability {
         };
         let counted = if let Some(total) = by_names {
             effect.total = Some(total);
-            guards
-                .max_files
-                .map(|limit| GuardState::new("max_files", limit as f64, before as f64))
+            let by_names = |limit| GuardState::new("max_files", limit as f64, before as f64);
+            guards.max_files.map(by_names).into_iter().collect()
         } else {
             let found = self.port.summarize(filter, &[]).await?;
             effect.total = Some(found.total);
-            let state = guards.judge_files(found.files, Some(found.total), found.bytes, before, bytes_before);
-            if state.as_ref().is_some_and(|state| state.exceeded) && self.hold.mode == Mode::Apply {
+            let states =
+                guards.judge_files(found.files, Some(found.total), found.bytes, before, bytes_before);
+            if states.iter().any(|state| state.exceeded) && self.hold.mode == Mode::Apply {
                 effect.planned = found.files;
                 effect.bytes = Some(found.bytes);
             }
-            state
+            states
         };
-        effect.guard = worse(counted, self.hold.judge_cutoff(cutoff, self.clock.now()));
+        let too_young = self.hold.judge_cutoff(cutoff, self.clock.now());
+        let effect = effect.judged(counted.into_iter().chain(too_young));
         self.hold.note(None, effect.clone()).await?;
         self.hold.stop_at(&effect)
     }
@@ -288,6 +289,7 @@ impl DirectoryCapability {
             skipped: 0,
             cutoff: filter.older_than,
             guard: None,
+            also_exceeded: Vec::new(),
         }
     }
 }

@@ -124,10 +124,8 @@ impl Hold {
 
     /// Stops an apply at an exceeded guard; lets a plan go on.
     fn stop_at(&self, effect: &Effect) -> Result<(), CallError> {
-        match &effect.guard {
-            Some(guard) if guard.exceeded && self.mode == Mode::Apply => {
-                Err(CallError::Guard(explain(effect, guard)))
-            }
+        match explain_all(effect) {
+            Some(text) if self.mode == Mode::Apply => Err(CallError::Guard(text)),
             _ => Ok(()),
         }
     }
@@ -145,8 +143,14 @@ impl Hold {
     }
 }
 
+/// Every guard that an effect exceeds, in words; none when there is none.
+pub fn explain_all(effect: &Effect) -> Option<String> {
+    let texts: Vec<String> = effect.exceeded().map(|guard| explain(effect, guard)).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
 /// A refusal in words: what was found, the guard and its limit.
-pub fn explain(effect: &Effect, guard: &GuardState) -> String {
+fn explain(effect: &Effect, guard: &GuardState) -> String {
     use crate::units::{show_bytes, show_count, show_counted, show_duration};
     #[expect(
         clippy::cast_possible_truncation,
@@ -208,14 +212,5 @@ pub fn explain(effect: &Effect, guard: &GuardState) -> String {
             "{amount} on {on}, and the guard {name} allows {}",
             count(guard.limit)
         ),
-    }
-}
-
-/// The worse of two guard states: an exceeded one, else the nearer to its limit.
-fn worse(a: Option<GuardState>, b: Option<GuardState>) -> Option<GuardState> {
-    match (a, b) {
-        (Some(a), Some(b)) if b.exceeded && !a.exceeded => Some(b),
-        (Some(a), _) => Some(a),
-        (None, b) => b,
     }
 }

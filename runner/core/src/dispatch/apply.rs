@@ -3,10 +3,10 @@
 use tokio::sync::watch;
 
 use super::{DispatchError, Services, Stop, examine, run_to_end};
-use crate::guard::{Allowances, Guards};
+use crate::guard::{Allowances, GuardState, Guards};
 use crate::name::RunId;
 use crate::ports::ledger::{RunQuery, RunRow};
-use crate::report::Report;
+use crate::report::{Effect, Report};
 use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState};
 use crate::units::show_duration;
 use crate::value::show_instant;
@@ -110,29 +110,38 @@ fn allowed(plan: &Report, allow: &Allowances) -> Result<(), DispatchError> {
             hint: Some(format!("these are: {}", Guards::LIFTABLE.join(", "))),
         });
     }
-    let missing: Vec<String> = plan
-        .effects_of_key()
+    let effects = plan.effects_of_key();
+    let mut missing: Vec<&GuardState> = effects
         .iter()
-        .filter_map(|effect| effect.guard.as_ref())
-        .filter(|guard| guard.exceeded && allow.0.get(&guard.name).is_none_or(|value| *value < guard.found))
-        .map(|guard| {
-            if Guards::LIFTABLE.contains(&guard.name.as_str()) {
-                format!("--allow {}={}", guard.name, guard.found.ceil())
-            } else {
-                format!("(the guard {} cannot be lifted by an apply)", guard.name)
-            }
-        })
+        .flat_map(Effect::exceeded)
+        .filter(|guard| allow.0.get(&guard.name).is_none_or(|value| *value < guard.found))
         .collect();
     if missing.is_empty() {
         return Ok(());
     }
+    let message = format!("plan {} exceeds a guard, and nothing was done", plan.run);
+    let fixed = missing
+        .iter()
+        .find(|guard| !Guards::LIFTABLE.contains(&guard.name.as_str()));
+    let hint = if let Some(guard) = fixed {
+        let job = &plan.job;
+        format!(
+            "no apply can lift {}: `sereno jobs explain {job}` says where it is set",
+            guard.name
+        )
+    } else {
+        // Of two tables beyond the same guard, the worse one says how far it must be lifted.
+        missing.sort_by(|a, b| a.name.cmp(&b.name).then(b.found.total_cmp(&a.found)));
+        missing.dedup_by(|a, b| a.name == b.name);
+        let flags = missing
+            .iter()
+            .map(|guard| format!("--allow {}={}", guard.name, guard.found.ceil()));
+        let flags = flags.collect::<Vec<_>>().join(" ");
+        format!("if that is what you want: sereno apply {} {flags}", plan.run)
+    };
     Err(DispatchError::Refused {
-        message: format!("plan {} exceeds a guard, and nothing was done", plan.run),
-        hint: Some(format!(
-            "if that is what you want: sereno apply {} {}",
-            plan.run,
-            missing.join(" ")
-        )),
+        message,
+        hint: Some(hint),
     })
 }
 

@@ -66,6 +66,7 @@ fn missed(scope: &str, rows: u64) -> Effect {
         skipped: 0,
         cutoff: None,
         guard: None,
+        also_exceeded: Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use super::reconcile::{note_of_intents, open_intents, reconcile};
 use super::record::RunRecorder;
 use super::report::{by_target, empty_report};
 use super::{CONTINUATIONS_MAX, DispatchError, Services, Stop};
-use crate::capability::explain;
+use crate::capability::explain_all;
 use crate::effect::Book;
 use crate::job::FenceKind;
 use crate::ports::database::Fence;
@@ -151,7 +151,7 @@ fn outcome(ending: &Ending, effects: &[Effect], mode: Mode, history: &History) -
             .iter()
             .filter(|_| mode == Mode::Plan)
             .chain(effects);
-        if let Some(text) = exceeded.into_iter().find_map(refusal) {
+        if let Some(text) = exceeded.into_iter().find_map(explain_all) {
             return Outcome::Refused(Refusal::Guard, text);
         }
     }
@@ -179,11 +179,6 @@ fn end_in_order(end: &GuestEnd) -> bool {
         end,
         GuestEnd::Done | GuestEnd::More(_) | GuestEnd::PassedOn(_) | GuestEnd::Failed(_)
     )
-}
-
-fn refusal(effect: &Effect) -> Option<String> {
-    let guard = effect.guard.as_ref().filter(|guard| guard.exceeded)?;
-    Some(explain(effect, guard))
 }
 
 /// More work, unless that has become a loop. `stops` are the cursors of the attempts before, newest first.
@@ -242,6 +237,7 @@ mod tests {
             skipped: 0,
             cutoff: None,
             guard: Some(GuardState::new("max_rows_percent", 20.0, 90.0)),
+            also_exceeded: Vec::new(),
         }
     }
 
