@@ -372,6 +372,25 @@ impl Authority {
         self
     }
 
+    /// True when the plugin asks for all granted tables of `database`, and all there are were granted: then somebody has
+    /// to say which those are.
+    pub fn asks_for_all(&self, database: &TargetName) -> bool {
+        let all = Path::AllTables(database.clone());
+        self.grants.0.contains_key(&all) && self.needs.iter().any(|need| need.on == all)
+    }
+
+    /// The same, with what was granted on all tables of `database` granted on each of `tables` by its name, so that each
+    /// is leased, fenced and listed.
+    #[must_use]
+    pub fn naming_all(mut self, database: &TargetName, tables: Vec<TableName>) -> Self {
+        let verbs = self.grants.on(&Path::AllTables(database.clone()));
+        for table in tables {
+            let path = self.canonical(Path::Table(database.clone(), table));
+            self.grants.0.entry(path).or_default().extend(&verbs);
+        }
+        self
+    }
+
     /// Decides one call: allowed only when the manifest needs it and the operator granted it.
     ///
     /// # Errors
@@ -563,5 +582,25 @@ mod tests {
             table("billing.rows").to_string(),
             r#"database.app.tables."billing.rows""#
         );
+    }
+
+    #[test]
+    fn a_grant_on_all_tables_becomes_one_on_each() {
+        let all = Path::AllTables(target("app"));
+        let needs = vec![need(Interface::DatabaseUpkeep, &[Verb::Vacuum], all.clone())];
+        let granted = grants(&[(all, &[Verb::Vacuum]), (table("b"), &[Verb::Read])]);
+        let authority = Authority::resolve(needs, granted)
+            .expect("granted")
+            .with_default_schemas([(target("app"), "public")].into());
+        assert!(authority.asks_for_all(&target("app")));
+        assert_eq!(authority.changes(), BTreeSet::new(), "nobody has said which");
+        let names = ["public.a", "b", "other.c"].map(|name| name.parse().expect("a table"));
+        let named = authority.naming_all(&target("app"), names.to_vec());
+        assert_eq!(
+            named.changes(),
+            BTreeSet::from([table("a"), table("b"), table("other.c")])
+        );
+        let on_b = named.grants().on(&table("b"));
+        assert_eq!(on_b, BTreeSet::from([Verb::Read, Verb::Vacuum]));
     }
 }

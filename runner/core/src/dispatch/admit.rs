@@ -97,7 +97,7 @@ pub(super) async fn admit(
         loop {
             let key_scope = format!("key:{}", accepted.key);
             let scopes = match &verdict {
-                Ok(_) => scopes(services, examined, request.mode, key_scope),
+                Ok(opened) => scopes(services, examined, &opened.authority, request.mode, key_scope),
                 Err(_) => vec![key_scope],
             };
             let row = new_row(services, examined, accepted, request, scheduled_at, &history);

@@ -11,7 +11,7 @@ use super::examine::Examined;
 use super::history::History;
 use super::report::empty_report;
 use super::{DispatchError, Services, Stop, sleep};
-use crate::grant::Path;
+use crate::grant::{Authority, Path};
 use crate::name::JobName;
 use crate::ports::ledger::{Flag, Held, Lease, NewRun, RunRow, Start};
 use crate::report::Report;
@@ -37,9 +37,15 @@ pub(super) enum Begin {
 
 /// What an attempt leases: its key, and for an apply every table and directory that it changes. This machine's own
 /// targets carry its name.
-pub(super) fn scopes(services: &Services, examined: &Examined, mode: Mode, key_scope: String) -> Vec<String> {
+pub(super) fn scopes(
+    services: &Services,
+    examined: &Examined,
+    authority: &Authority,
+    mode: Mode,
+    key_scope: String,
+) -> Vec<String> {
     let mut scopes = vec![key_scope];
-    if let (Mode::Apply, Ok(authority)) = (mode, &examined.authority) {
+    if mode == Mode::Apply {
         let scope = |path: Path| {
             if examined.host_scoped.contains(&path.target()) {
                 format!("{path}{}", of_host(services))

@@ -195,6 +195,8 @@ pub struct Opened {
     pub directories: BTreeMap<TargetName, Arc<dyn Directory>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
     pub unreached: Arc<Vec<DispatchError>>,
+    /// What the job may do, with every table named that a grant on all of them stands for.
+    pub authority: Arc<Authority>,
 }
 
 /// Opens every target of an examined request and asks the catalogues for every table, column, index and right that
@@ -210,7 +212,10 @@ pub async fn preflight(
     examined: &Examined,
     mode: Mode,
 ) -> Result<Opened, DispatchError> {
-    let mut opened = Opened::default();
+    let mut opened = Opened {
+        authority: examined.authority.clone().unwrap_or_default(),
+        ..Opened::default()
+    };
     let mut reasons = Vec::new();
     for name in examined.directories() {
         let source = match services.targets.directory(&name).await {
@@ -237,9 +242,18 @@ pub async fn preflight(
         opened.directories.insert(name, Arc::new(unreached));
     }
     let mut problems = Vec::new();
+    let mut authority = Authority::clone(&opened.authority);
     for name in examined.databases() {
         let source = match reach(services, examined, mode, &name, &mut problems).await {
             Ok(database) => {
+                if authority.asks_for_all(&name) {
+                    let tables = database.tables().await;
+                    let tables = tables.map_err(|source| DispatchError::Database {
+                        name: name.to_string(),
+                        source,
+                    })?;
+                    authority = authority.naming_all(&name, tables);
+                }
                 let database = match mode {
                     Mode::Plan => Arc::new(PlannedDatabase::new(database)),
                     Mode::Apply => database,
@@ -267,6 +281,7 @@ pub async fn preflight(
         return Err(error);
     }
     opened.unreached = Arc::new(reasons);
+    opened.authority = Arc::new(authority);
     if problems.is_empty() {
         Ok(opened)
     } else {

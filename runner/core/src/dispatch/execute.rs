@@ -60,7 +60,7 @@ pub(super) async fn execute(
         tokens: tokens(services, &admitted.leases),
         fence_in_database: examined.job.fence == FenceKind::Database,
     });
-    let authority = examined.authority.as_ref().map(Arc::clone).unwrap_or_default();
+    let authority = Arc::clone(&admitted.opened.authority);
     let fences = fences(&hold, &authority);
     let ending = match take_fences(&fences, &admitted.opened).await {
         Ok(()) => {

@@ -60,6 +60,10 @@ impl Database for PlannedDatabase {
         self.inner.rights_missing(table, verbs).await
     }
 
+    async fn tables(&self) -> Result<Vec<TableName>, DatabaseError> {
+        self.inner.tables().await
+    }
+
     async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError> {
         self.inner.hazards(table).await
     }

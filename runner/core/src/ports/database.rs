@@ -273,6 +273,10 @@ pub trait Database: Send + Sync {
         verbs: &[crate::grant::Verb],
     ) -> Result<Vec<Missing>, DatabaseError>;
 
+    /// Every table that can be worked on, whole ones only (no partition of another), in the order of their names; none
+    /// of the database's own and none of sereno's.
+    async fn tables(&self) -> Result<Vec<TableName>, DatabaseError>;
+
     /// Triggers, cascading foreign keys and row security on `table` that a delete would meet.
     async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError>;
 

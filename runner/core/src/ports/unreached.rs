@@ -67,6 +67,10 @@ impl Database for UnreachedDatabase {
         self.why()
     }
 
+    async fn tables(&self) -> Result<Vec<TableName>, DatabaseError> {
+        self.why()
+    }
+
     async fn hazards(&self, _table: &TableName) -> Result<Vec<Hazard>, DatabaseError> {
         self.why()
     }

@@ -10,6 +10,7 @@ mod filter;
 mod purge;
 mod read;
 mod session;
+mod tables;
 mod upkeep;
 
 use std::str::FromStr;
@@ -116,6 +117,12 @@ impl Database for Postgres {
             missing.extend(session.give_back(answer)?);
         }
         Ok(missing)
+    }
+
+    async fn tables(&self) -> Result<Vec<TableName>, DatabaseError> {
+        let mut session = self.rows.open("list tables", STATEMENT_LIMIT).await?;
+        let answer = tables::tables(&mut session).await;
+        session.give_back(answer)
     }
 
     async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError> {

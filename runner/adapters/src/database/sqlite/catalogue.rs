@@ -230,6 +230,25 @@ async fn table_hint(session: &mut Session<'_>, wanted: &TableName) -> Result<Str
     ))
 }
 
+/// Every table, for a grant on all of them. A name that no configuration could write is left out.
+pub(super) async fn tables(session: &mut Session<'_>) -> Result<Vec<TableName>, DatabaseError> {
+    let doing = session.doing;
+    let sql =
+        Sql::new("SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name");
+    let mut tables = Vec::new();
+    for row in session.all(sql).await? {
+        let name: String = row.try_get(0).map_err(|error| doing.sqlite(&error))?;
+        if is_reserved(&name) {
+            continue;
+        }
+        match name.parse() {
+            Ok(table) => tables.push(table),
+            Err(error) => tracing::warn!(%error, "a table is left out of `\"*\"`"),
+        }
+    }
+    Ok(tables)
+}
+
 /// Triggers on DELETE and foreign keys that a delete would follow.
 pub(super) async fn hazards(
     session: &mut Session<'_>,

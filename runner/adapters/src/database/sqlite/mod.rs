@@ -116,6 +116,14 @@ impl Database for Sqlite {
             .collect())
     }
 
+    async fn tables(&self) -> Result<Vec<TableName>, DatabaseError> {
+        let mut session = self
+            .sessions
+            .open("list tables", Access::Read, STATEMENT_LIMIT)
+            .await?;
+        catalogue::tables(&mut session).await
+    }
+
     async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError> {
         let mut session = self
             .sessions
