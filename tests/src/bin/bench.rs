@@ -433,14 +433,14 @@ async fn warm(out: &mut String) -> Result<()> {
 /// Files that the neighbour counts: long enough for the system's own scheduling to even out.
 const NEIGHBOUR_FILES: usize = 20_000;
 
-/// A run beside guests that misbehave without end, one for each core.
+/// A run beside a guest that misbehaves without end.
 fn neighbours(out: &mut String) -> Result<()> {
     writeln!(
         out,
-        "\n## A neighbour of hostile guests\n\nA plan of `temp-files` over {NEIGHBOUR_FILES} files, in one process with as many hostile guests as there are cores, each started again as soon as it has ended (goal: ≤ 2 × alone)."
+        "\n## A neighbour of hostile guests\n\nA plan of `temp-files` over {NEIGHBOUR_FILES} files, in one process with a hostile guest that is started again as soon as it has ended (goal: ≤ 2 × alone)."
     )?;
     let home = Scratch::new()?;
-    fill(&home.path(), NEIGHBOUR_FILES, 1)?;
+    fill(&home.path().join("temp"), NEIGHBOUR_FILES, 0)?;
     let guests = [
         "endless-loop",
         "memory-bomb",
@@ -472,17 +472,13 @@ fn neighbours(out: &mut String) -> Result<()> {
         for round in 0..rounds() * 5 {
             for beside in std::iter::once(None).chain(guests.map(Some)) {
                 let stop = Arc::new(AtomicBool::new(false));
-                let hostiles: Vec<_> = (0..beside.map_or(0, |_| cores))
-                    .map(|_| tokio::spawn(again_and_again(Arc::clone(&house), beside, Arc::clone(&stop))))
-                    .collect();
+                let hostile = tokio::spawn(again_and_again(Arc::clone(&house), beside, Arc::clone(&stop)));
                 let neighbour = Arc::clone(&house);
                 let started = Instant::now();
                 let report = tokio::spawn(async move { neighbour.plan("neighbour").await }).await??;
                 let took = started.elapsed();
                 stop.store(true, Ordering::Relaxed);
-                for hostile in hostiles {
-                    hostile.await??;
-                }
+                hostile.await??;
                 ensure!(report.outcome.exit_code() == 0, "{report:#?}");
                 let way = beside.map_or("alone".to_owned(), |guest| format!("beside `{guest}`"));
                 if round > 0 {

@@ -182,7 +182,8 @@ fn valid_until(report: &Report) -> String {
 }
 
 fn beyond_a_guard(report: &Report, asked: &Asked) -> Vec<Next> {
-    let exceeded: Vec<_> = report.effects().flat_map(Effect::exceeded).collect();
+    let effects = report.effects_of_key();
+    let exceeded: Vec<_> = effects.iter().flat_map(Effect::exceeded).collect();
     let fixed: Vec<Next> = exceeded
         .iter()
         .filter(|guard| guard.name != PLAN && !Guards::LIFTABLE.contains(&guard.name.as_str()))

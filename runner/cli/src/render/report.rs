@@ -19,6 +19,7 @@ pub(crate) fn report(report: &Report, asked: &Asked, verbose: u8, paint: Paint) 
     for effect in report.effects() {
         text.push_str(&format!("  {}\n", words::effect(effect, report.mode, paint)));
     }
+    text.push_str(&in_all(report, paint));
     text.push_str(&findings(report, paint));
     text.push_str(&measurements(report, paint));
     for note in &report.notes {
@@ -54,6 +55,21 @@ fn heading(report: &Report, paint: Paint) -> String {
             show_instant(report.scheduled_at)
         ))
     )
+}
+
+/// What all attempts of the key come to, where there was one before.
+fn in_all(report: &Report, paint: Paint) -> String {
+    if report.earlier.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "  in all, with what earlier attempts of key {} did:\n",
+        report.key
+    );
+    for effect in report.effects_of_key() {
+        text.push_str(&format!("    {}\n", words::effect(&effect, report.mode, paint)));
+    }
+    text
 }
 
 /// The worst first.
@@ -330,6 +346,19 @@ pub(super) mod tests {
             text.find("  critical app.user_sessions: this is bad [bad]\n           next: call somebody\n");
         let fine = text.find("  info     app.user_sessions: this is fine [fine]\n");
         assert!(bad.expect("critical") < fine.expect("info"), "{text}");
+    }
+
+    #[test]
+    fn a_later_attempt_tells_what_all_have_done() {
+        let mut report = sample(Mode::Apply, Outcome::Succeeded, within());
+        report.earlier = report.effects().cloned().collect();
+        assert!(
+            text(&report).contains(
+                "  in all, with what earlier attempts of key 0123 did:\n    deleted 6,240 of 40,000 rows (15.6 %)"
+            ),
+            "{}",
+            text(&report)
+        );
     }
 
     #[test]
