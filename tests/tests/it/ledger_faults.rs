@@ -328,6 +328,9 @@ async fn postgres_may_crash_and_come_back() {
     let row = begun(&ledger, new_run(&id("a"), "key", "purge", now), &[])
         .await
         .0;
+    // Several connections rest in the pool when the server goes.
+    let many = join_all((0..8).map(|_| ledger.run("a"))).await;
+    assert!(many.into_iter().all(|found| found.unwrap() == row));
     cluster.crash().unwrap();
     let error = ledger.append(&id("a"), now, &[log("lost")]).await.unwrap_err();
     assert!(

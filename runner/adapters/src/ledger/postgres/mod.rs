@@ -8,7 +8,8 @@ mod schema;
 mod sql;
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant as StdInstant};
 
 use async_trait::async_trait;
 use sereno_core::name::{JobName, RunId};
@@ -43,16 +44,18 @@ const TRIES_MAX: u32 = 100;
 #[derive(Debug)]
 pub struct PostgresLedger {
     pool: PgPool,
+    /// When the server was last out of reach: no connection that rested since then is trusted.
+    trouble: Arc<Mutex<Option<StdInstant>>>,
 }
 
 /// Tries again what met another transaction, each of which has then got its way.
 macro_rules! retried {
-    ($operation:expr, $attempt:expr) => {{
+    ($($fault:ident).+, $operation:expr, $attempt:expr) => {{
         let mut tries = 1;
         loop {
             match $attempt.await {
                 Err(error) if tries < TRIES_MAX && met_another(&error) => tries += 1,
-                result => break result.map_err(|error| fault($operation, &error)),
+                result => break result.map_err(|error| $($fault).+($operation, &error)),
             }
         }
     }};
@@ -66,12 +69,17 @@ impl PostgresLedger {
             .map_err(|error| fault(OPERATION, &error))?
             .application_name("sereno ledger")
             .disable_statement_logging();
+        let trouble = Arc::new(Mutex::new(None::<StdInstant>));
+        let seen = Arc::clone(&trouble);
         let pool = PgPoolOptions::new()
             .max_connections(CONNECTIONS_MAX)
             .acquire_timeout(CONNECT_TIMEOUT)
             .test_before_acquire(false)
-            .before_acquire(|connection, about| {
-                Box::pin(async move { Ok(about.idle_for < TRUSTED_FOR || connection.ping().await.is_ok()) })
+            .before_acquire(move |connection, about| {
+                let last = *seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let trusted = about.idle_for < TRUSTED_FOR
+                    && last.is_none_or(|trouble| about.idle_for < trouble.elapsed());
+                Box::pin(async move { Ok(trusted || connection.ping().await.is_ok()) })
             })
             .connect_with(options)
             .await
@@ -81,7 +89,7 @@ impl PostgresLedger {
             .map_err(|error| fault(OPERATION, &error))?
         {
             Some(VERSION) => VERSION,
-            _ => retried!(OPERATION, migrate(&pool))?,
+            _ => retried!(fault, OPERATION, migrate(&pool))?,
         };
         if found > VERSION {
             return Err(LedgerError::TooNew {
@@ -89,7 +97,15 @@ impl PostgresLedger {
                 known: VERSION,
             });
         }
-        Ok(Self { pool })
+        Ok(Self { pool, trouble })
+    }
+
+    fn fault(&self, operation: &'static str, error: &sqlx::Error) -> LedgerError {
+        let fault = fault(operation, error);
+        if matches!(fault, LedgerError::Unreachable { .. }) {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(StdInstant::now());
+        }
+        fault
     }
 
     async fn state(&self, operation: &'static str, run: &RunId) -> Result<RunState, LedgerError> {
@@ -97,9 +113,9 @@ impl PostgresLedger {
             .bind(run.as_str())
             .fetch_optional(&self.pool)
             .await
-            .map_err(|error| fault(operation, &error))?;
+            .map_err(|error| self.fault(operation, &error))?;
         let state = state.ok_or_else(|| LedgerError::NoRun(run.to_string()))?;
-        state_of(&state).map_err(|error| fault(operation, &error))
+        state_of(&state).map_err(|error| self.fault(operation, &error))
     }
 
     /// None: a scope that had no row has got one from another runner since.
@@ -230,7 +246,8 @@ impl Ledger for PostgresLedger {
         let (row, event) = projection::started(&run);
         let (event, scopes) = (to_json(&event), in_order(scopes));
         for _ in 0..TRIES_MAX {
-            if let Some(start) = retried!(OPERATION, self.try_start(&row, &event, &scopes, ttl))? {
+            if let Some(start) = retried!(self.fault, OPERATION, self.try_start(&row, &event, &scopes, ttl))?
+            {
                 return Ok(start);
             }
         }
@@ -260,7 +277,7 @@ impl Ledger for PostgresLedger {
                     .bind(&kinds)
                     .fetch_one(&self.pool)
             };
-            let appended: i64 = retried!(OPERATION, attempt())?;
+            let appended: i64 = retried!(self.fault, OPERATION, attempt())?;
             if appended == 1 {
                 return Ok(());
             }
@@ -280,9 +297,11 @@ impl Ledger for PostgresLedger {
             .bind(prefix_end(id))
             .fetch_optional(&self.pool)
             .await
-            .map_err(|error| fault(OPERATION, &error))?;
+            .map_err(|error| self.fault(OPERATION, &error))?;
         let row = found.ok_or_else(|| LedgerError::NoRun(id.to_owned()))?;
-        let count: i64 = row.try_get("found").map_err(|error| fault(OPERATION, &error))?;
+        let count: i64 = row
+            .try_get("found")
+            .map_err(|error| self.fault(OPERATION, &error))?;
         if count > 1 {
             let count = count.try_into().unwrap_or(usize::MAX);
             return Err(LedgerError::Ambiguous {
@@ -290,7 +309,7 @@ impl Ledger for PostgresLedger {
                 count,
             });
         }
-        run_row(&row).map_err(|error| fault(OPERATION, &error))
+        run_row(&row).map_err(|error| self.fault(OPERATION, &error))
     }
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, LedgerError> {
@@ -304,7 +323,7 @@ impl Ledger for PostgresLedger {
             .fetch_all(&self.pool)
             .await
             .and_then(|rows| rows.iter().map(run_row).collect())
-            .map_err(|error| fault(OPERATION, &error))
+            .map_err(|error| self.fault(OPERATION, &error))
     }
 
     async fn events(&self, run: &RunId) -> Result<Vec<StoredEvent>, LedgerError> {
@@ -321,7 +340,7 @@ impl Ledger for PostgresLedger {
             .fetch_all(&self.pool)
             .await
             .and_then(|rows| rows.into_iter().map(stored).collect())
-            .map_err(|error| fault(OPERATION, &error))?;
+            .map_err(|error| self.fault(OPERATION, &error))?;
         if events.is_empty() {
             Err(LedgerError::NoRun(run.to_string()))
         } else {
@@ -335,9 +354,9 @@ impl Ledger for PostgresLedger {
             .bind(run.as_str())
             .fetch_optional(&self.pool)
             .await
-            .map_err(|error| fault(OPERATION, &error))?;
+            .map_err(|error| self.fault(OPERATION, &error))?;
         let last = last.ok_or_else(|| LedgerError::NoRun(run.to_string()))?;
-        match from_json(&last).map_err(|error| fault(OPERATION, &error))? {
+        match from_json(&last).map_err(|error| self.fault(OPERATION, &error))? {
             RunEvent::Ended { report } | RunEvent::Rescued { report } => Ok(Some(*report)),
             _ => Ok(None),
         }
@@ -350,7 +369,7 @@ impl Ledger for PostgresLedger {
                 .bind(until(now, ttl))
                 .fetch_one(&self.pool)
         };
-        retried!("renew leases", attempt())
+        retried!(self.fault, "renew leases", attempt())
     }
 
     async fn orphans(&self, now: Instant) -> Result<Vec<RunRow>, LedgerError> {
@@ -359,7 +378,7 @@ impl Ledger for PostgresLedger {
             .fetch_all(&self.pool)
             .await
             .and_then(|rows| rows.iter().map(run_row).collect())
-            .map_err(|error| fault("look for lost runs", &error))
+            .map_err(|error| self.fault("look for lost runs", &error))
     }
 
     async fn take_over(
@@ -368,7 +387,11 @@ impl Ledger for PostgresLedger {
         now: Instant,
         ttl: Duration,
     ) -> Result<Option<Vec<Lease>>, LedgerError> {
-        retried!("take a lost run over", self.try_take_over(orphan, now, ttl))
+        retried!(
+            self.fault,
+            "take a lost run over",
+            self.try_take_over(orphan, now, ttl)
+        )
     }
 
     async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError> {
@@ -383,7 +406,7 @@ impl Ledger for PostgresLedger {
         query
             .execute(&self.pool)
             .await
-            .map_err(|error| fault("set a flag", &error))?;
+            .map_err(|error| self.fault("set a flag", &error))?;
         Ok(())
     }
 
@@ -393,7 +416,7 @@ impl Ledger for PostgresLedger {
             .bind(flag_text(flag))
             .fetch_one(&self.pool)
             .await
-            .map_err(|error| fault("read flags", &error))
+            .map_err(|error| self.fault("read flags", &error))
     }
 
     async fn measure(
@@ -417,7 +440,7 @@ impl Ledger for PostgresLedger {
             .bind(notes)
             .execute(&self.pool)
             .await
-            .map_err(|error| fault(OPERATION, &error))?;
+            .map_err(|error| self.fault(OPERATION, &error))?;
         Ok(())
     }
 }
