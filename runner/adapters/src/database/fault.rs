@@ -8,7 +8,10 @@ use sereno_core::ports::database::DatabaseError;
 use sqlx::postgres::PgDatabaseError;
 
 /// SQLSTATE of a lock that was not had in time.
-pub(super) const LOCK_NOT_AVAILABLE: &str = "55P03";
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// SQLSTATE of a statement that was stopped.
+const QUERY_CANCELED: &str = "57014";
 
 /// What was being done, and for how long it could be.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +44,13 @@ impl Doing {
         }
     }
 
-    /// From PostgreSQL, by SQLSTATE.
+    /// From PostgreSQL, by SQLSTATE: its words are in the language of the server.
     pub(super) fn postgres(self, error: &sqlx::Error) -> DatabaseError {
+        self.postgres_after(error, Duration::ZERO)
+    }
+
+    /// From PostgreSQL, of a statement that it answered after `took`.
+    pub(super) fn postgres_after(self, error: &sqlx::Error, took: Duration) -> DatabaseError {
         let Some(said) = error
             .as_database_error()
             .and_then(|e| e.try_downcast_ref::<PgDatabaseError>())
@@ -56,8 +64,11 @@ impl Doing {
         };
         match said.code() {
             LOCK_NOT_AVAILABLE | "40P01" | "40001" => DatabaseError::Busy { operation, reason },
-            // Our own statement_timeout; a person's pg_cancel_backend is told apart by the words alone.
-            "57014" if reason.contains("statement timeout") => DatabaseError::Timeout { operation, limit },
+            // Our own statement_timeout has this code, and a person's pg_cancel_backend too, which comes sooner. Our own
+            // cancellation is never heard: it goes with the future that would hear.
+            QUERY_CANCELED if took.as_millis() >= limit.as_millis() => {
+                DatabaseError::Timeout { operation, limit }
+            }
             "42P01" | "42703" | "42704" | "3F000" | "42883" => DatabaseError::NotFound { what: reason },
             // Insufficient privilege, read-only transaction, wrong password or role.
             "42501" | "25006" | "28000" | "28P01" => DatabaseError::Forbidden { operation, reason },

@@ -4,6 +4,7 @@
 //! What only one of them can show is in `postgres` and `sqlite`.
 
 mod postgres;
+mod postgres_sessions;
 mod sqlite;
 mod world;
 

@@ -20,7 +20,7 @@ use super::{
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Runs statements on a connection that stays as they leave it.
-async fn say(connection: &mut PgConnection, sql: &'static str) {
+pub(super) async fn say(connection: &mut PgConnection, sql: &'static str) {
     sqlx::raw_sql(sql)
         .execute(connection)
         .await
@@ -28,7 +28,7 @@ async fn say(connection: &mut PgConnection, sql: &'static str) {
 }
 
 /// Looks again and again until `sql` answers `expected`.
-async fn wait_for_number(world: &World, sql: &str, expected: i64) {
+pub(super) async fn wait_for_number(world: &World, sql: &str, expected: i64) {
     for _ in 0..1_000 {
         if world.numbers(sql).await == [expected] {
             return;

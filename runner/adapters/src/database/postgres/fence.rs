@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row};
 
 use super::super::fault::Doing;
 use super::super::sql::{Arg, Sql};
-use super::session::{Access, LOCK_LIMIT, Session, execute};
+use super::session::{Access, LOCK_LIMIT, Session, answer, execute, optional};
 
 /// Keeps two first runs from creating the same things; the letters of `sereno`.
 const CREATE_LOCK: i64 = 0x7365_7265_6e6f;
@@ -34,15 +34,14 @@ async fn is_there(session: &mut Session) -> Result<bool, DatabaseError> {
 /// Raises the token, never lowers it. Waits for a batch in flight under the older one.
 pub(super) async fn take(session: &mut Session, fence: &Fence) -> Result<(), DatabaseError> {
     let doing = session.doing;
-    let fault = |error: sqlx::Error| doing.postgres(&error);
     let create = !is_there(session).await?;
     let mut transaction = session.begin(Access::Write, LOCK_LIMIT).await?;
     if create {
         let mut lock = Sql::new("SELECT pg_catalog.pg_advisory_xact_lock(");
         lock.bind(CREATE_LOCK).push(")");
-        execute(&mut transaction, lock).await.map_err(fault)?;
+        execute(&mut transaction, lock, doing).await?;
         for create in CREATE {
-            execute(&mut transaction, Sql::new(create)).await.map_err(|error| match doing.postgres(&error) {
+            execute(&mut transaction, Sql::new(create), doing).await.map_err(|error| match error {
                 DatabaseError::Forbidden { reason, .. } => DatabaseError::Forbidden {
                     operation: "create the schema sereno for its fence",
                     reason: format!("{reason}; GRANT CREATE ON DATABASE to it, or set `fence = \"ledger only\"` on the job"),
@@ -56,10 +55,10 @@ pub(super) async fn take(session: &mut Session, fence: &Fence) -> Result<(), Dat
         ", pg_catalog.now()) ON CONFLICT (scope) DO UPDATE \
          SET token = excluded.token, at = excluded.at WHERE fence.token <= excluded.token",
     );
-    if execute(&mut transaction, sql).await.map_err(fault)? == 0 {
+    if execute(&mut transaction, sql, doing).await? == 0 {
         return Err(fenced(fence));
     }
-    transaction.commit().await.map_err(fault)
+    answer(doing, transaction.commit()).await
 }
 
 fn fenced(fence: &Fence) -> DatabaseError {
@@ -79,11 +78,7 @@ pub(super) async fn check(
     }
     let mut sql = Sql::new("SELECT token FROM sereno.fence WHERE scope = ");
     sql.bind(fence.scope.as_str()).push(" FOR SHARE");
-    let row = sql
-        .postgres()
-        .fetch_optional(connection)
-        .await
-        .map_err(|error| doing.postgres(&error))?;
+    let row = optional(connection, sql, doing).await?;
     let token: Option<i64> = row
         .map(|row| row.try_get(0))
         .transpose()
@@ -100,7 +95,7 @@ pub(super) async fn check_alone(session: &mut Session, fence: &Fence) -> Result<
     let doing = session.doing;
     let mut transaction = session.begin(Access::Write, LOCK_LIMIT).await?;
     check(&mut transaction, fence, doing).await?;
-    transaction.commit().await.map_err(|error| doing.postgres(&error))
+    answer(doing, transaction.commit()).await
 }
 
 /// Records a batch in the transaction of its effect.
@@ -129,9 +124,7 @@ pub(super) async fn record(
     sql.push(", pg_catalog.clock_timestamp() FROM sereno.effect WHERE run = ")
         .bind(run);
     sql.push(" AND attempt = ").bind(attempt);
-    execute(connection, sql)
-        .await
-        .map_err(|error| doing.postgres(&error))?;
+    execute(connection, sql, doing).await?;
     Ok(())
 }
 

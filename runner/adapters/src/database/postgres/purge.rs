@@ -16,7 +16,7 @@ use super::super::pace::Paces;
 use super::super::refuse_empty;
 use super::super::sql::Sql;
 use super::catalogue::{self, Column, Table};
-use super::session::{Access, LOCK_LIMIT, Session, execute};
+use super::session::{Access, LOCK_LIMIT, Session, answer, execute, one, optional};
 use super::{fence, filter};
 
 /// Rows looked at in one go where the order alone does not lead to the matching ones.
@@ -189,11 +189,7 @@ impl<'a> Walk<'a> {
         self.write_by(&mut sql, if rows.is_some() { "" } else { " DESC" });
         sql.push(" LIMIT 1 OFFSET ")
             .number(rows.unwrap_or(1).saturating_sub(1));
-        let row = sql
-            .postgres()
-            .fetch_optional(connection)
-            .await
-            .map_err(|error| doing.postgres(&error))?;
+        let row = optional(connection, sql, doing).await?;
         row.map(|row| (0..row.len()).map(|at| row.try_get(at).map(Key::Text)).collect())
             .transpose()
             .map_err(|error: sqlx::Error| doing.postgres(&error))
@@ -252,11 +248,7 @@ impl<'a> Walk<'a> {
         let mut sql = Sql::new("SELECT pg_catalog.count(*)");
         self.write_from(&mut sql);
         self.write_where(&mut sql, stretch)?;
-        let row = sql
-            .postgres()
-            .fetch_one(connection)
-            .await
-            .map_err(|error| doing.postgres(&error))?;
+        let row = one(connection, sql, doing).await?;
         let rows: i64 = row.try_get(0).map_err(|error| doing.postgres(&error))?;
         Ok(u64::try_from(rows).unwrap_or_default())
     }
@@ -271,9 +263,7 @@ impl<'a> Walk<'a> {
         let mut sql = Sql::new("DELETE");
         self.write_from(&mut sql);
         self.write_where(&mut sql, stretch)?;
-        execute(connection, sql)
-            .await
-            .map_err(|error| doing.postgres(&error))
+        execute(connection, sql, doing).await
     }
 
     /// Deletes matching rows by their places, at most `rows` of them, and past those that others hold when it may
@@ -299,9 +289,7 @@ impl<'a> Walk<'a> {
         sql.push(" USING doomed");
         self.write_where(&mut sql, stretch)?;
         sql.push(" AND t.ctid = doomed.ctid AND t.tableoid = doomed.tableoid");
-        execute(connection, sql)
-            .await
-            .map_err(|error| doing.postgres(&error))
+        execute(connection, sql, doing).await
     }
 
     /// One transaction: fence, delete, record.
@@ -370,10 +358,7 @@ impl<'a> Walk<'a> {
             let text = is_open(cursor, &done, &next).then(|| next.write());
             fence::record(&mut transaction, fence, done.rows, text.as_deref(), doing).await?;
         }
-        transaction
-            .commit()
-            .await
-            .map_err(|error| doing.postgres(&error))?;
+        answer(doing, transaction.commit()).await?;
         Ok((done, next))
     }
 }
@@ -498,11 +483,7 @@ pub(super) async fn preview(
                 .push(" LIMIT ")
                 .number(u64::from(max))
                 .push(") AS batch");
-            let row = sql
-                .postgres()
-                .fetch_one(&mut *transaction)
-                .await
-                .map_err(|error| doing.postgres(&error))?;
+            let row = one(&mut transaction, sql, doing).await?;
             let rows: i64 = row.try_get(0).map_err(|error| doing.postgres(&error))?;
             let rows = u64::try_from(rows).unwrap_or_default();
             Done {
@@ -533,10 +514,7 @@ pub(super) async fn preview(
         let next = advance(&cursor, &done);
         let is_open = is_open(&cursor, &done, &next);
         if done.rows > 0 || !is_open {
-            transaction
-                .rollback()
-                .await
-                .map_err(|error| doing.postgres(&error))?;
+            answer(doing, transaction.rollback()).await?;
             return Ok(DeleteBatch {
                 rows: done.rows,
                 cursor: is_open.then(|| next.write()),

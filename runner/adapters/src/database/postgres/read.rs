@@ -14,7 +14,7 @@ use sqlx::{Column as _, Executor as _, Row, Statement as _, Type, TypeInfo as _}
 
 use super::super::sql::{Arg, Identifier, Sql};
 use super::super::{QUERY_BYTES_MAX, params, size};
-use super::session::{Access, LOCK_LIMIT, Session};
+use super::session::{Access, LOCK_LIMIT, Session, answer, one};
 use super::{catalogue, filter};
 
 fn positive(number: Option<i64>) -> Option<u64> {
@@ -194,15 +194,8 @@ pub(super) async fn count(
     sql.push(" AS t WHERE ");
     filter::write_less(&mut sql, &table, filter, without, timezone)?;
     let mut transaction = session.begin(Access::Read, LOCK_LIMIT).await?;
-    let row = sql
-        .postgres()
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(|error| doing.postgres(&error))?;
-    transaction
-        .rollback()
-        .await
-        .map_err(|error| doing.postgres(&error))?;
+    let row = one(&mut transaction, sql, doing).await?;
+    answer(doing, transaction.rollback()).await?;
     Ok(positive(row.try_get(0).map_err(|error| doing.postgres(&error))?).unwrap_or_default())
 }
 
@@ -218,10 +211,11 @@ pub(super) async fn query(
     let args = params::args(query, given, Arg::Instant)?;
     let mut transaction = session.begin(Access::Read, LOCK_LIMIT).await?;
     let types: Vec<PgTypeInfo> = args.iter().map(type_of).collect();
-    let prepared = transaction
-        .prepare_with(Sql::named(query).into_safe_text(), &types)
-        .await
-        .map_err(|error| doing.postgres(&error))?;
+    let prepared = answer(
+        doing,
+        transaction.prepare_with(Sql::named(query).into_safe_text(), &types),
+    )
+    .await?;
     let columns: Vec<(String, String)> = prepared
         .columns()
         .iter()
@@ -250,35 +244,32 @@ pub(super) async fn query(
         .names(&names)
         .push(") LIMIT ");
     sql.number(u64::from(query.max_rows) + 1);
-    let mut answer = Rows {
+    let mut rows = Rows {
         columns: columns.iter().map(|(name, _)| name.clone()).collect(),
         ..Rows::default()
     };
-    let mut bytes = 0;
-    {
+    let most = usize::try_from(query.max_rows).unwrap_or(usize::MAX);
+    answer(doing, async {
+        let mut bytes = 0;
         let mut stream = sql.postgres().fetch(&mut *transaction);
-        while let Some(row) = stream.try_next().await.map_err(|error| doing.postgres(&error))? {
+        while let Some(row) = stream.try_next().await? {
             let values = columns
                 .iter()
                 .enumerate()
                 .map(|(at, (_, kind))| value(&row, at, kind))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| doing.postgres(&error))?;
+                .collect::<Result<Vec<_>, _>>()?;
             bytes += size(&values);
-            if answer.rows.len() >= usize::try_from(query.max_rows).unwrap_or(usize::MAX)
-                || bytes > QUERY_BYTES_MAX
-            {
-                answer.capped = true;
+            if rows.rows.len() >= most || bytes > QUERY_BYTES_MAX {
+                rows.capped = true;
                 break;
             }
-            answer.rows.push(values);
+            rows.rows.push(values);
         }
-    }
-    transaction
-        .rollback()
-        .await
-        .map_err(|error| doing.postgres(&error))?;
-    Ok(answer)
+        Ok(())
+    })
+    .await?;
+    answer(doing, transaction.rollback()).await?;
+    Ok(rows)
 }
 
 fn type_of(arg: &Arg) -> PgTypeInfo {

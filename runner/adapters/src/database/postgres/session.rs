@@ -168,11 +168,7 @@ impl Session {
             Access::Read => "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY",
             Access::Write => "BEGIN ISOLATION LEVEL READ COMMITTED",
         };
-        let mut transaction = self
-            .connection()
-            .begin_with(begin)
-            .await
-            .map_err(|error| doing.postgres(&error))?;
+        let mut transaction = answer(doing, self.connection().begin_with(begin)).await?;
         let mut sql = Sql::new("SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true)");
         sql.push(", pg_catalog.set_config('TimeZone', 'UTC', true), pg_catalog.set_config('DateStyle', 'ISO, YMD', true)");
         sql.push(", pg_catalog.set_config('statement_timeout', ")
@@ -181,42 +177,27 @@ impl Session {
         sql.push(", pg_catalog.set_config('lock_timeout', ")
             .bind(millis(lock).as_str())
             .push(", true)");
-        sql.postgres()
-            .execute(&mut *transaction)
-            .await
-            .map_err(|error| doing.postgres(&error))?;
+        execute(&mut transaction, sql, doing).await?;
         Ok(transaction)
     }
 
     pub(super) async fn all(&mut self, sql: Sql) -> Result<Vec<PgRow>, DatabaseError> {
-        let doing = self.doing;
-        sql.postgres()
-            .fetch_all(self.connection())
-            .await
-            .map_err(|error| doing.postgres(&error))
+        answer(self.doing, sql.postgres().fetch_all(self.connection())).await
     }
 
     pub(super) async fn optional(&mut self, sql: Sql) -> Result<Option<PgRow>, DatabaseError> {
         let doing = self.doing;
-        sql.postgres()
-            .fetch_optional(self.connection())
-            .await
-            .map_err(|error| doing.postgres(&error))
+        optional(self.connection(), sql, doing).await
     }
 
     pub(super) async fn one(&mut self, sql: Sql) -> Result<PgRow, DatabaseError> {
         let doing = self.doing;
-        sql.postgres()
-            .fetch_one(self.connection())
-            .await
-            .map_err(|error| doing.postgres(&error))
+        one(self.connection(), sql, doing).await
     }
 
     pub(super) async fn execute(&mut self, sql: Sql) -> Result<u64, DatabaseError> {
         let doing = self.doing;
-        execute(self.connection(), sql)
-            .await
-            .map_err(|error| doing.postgres(&error))
+        execute(self.connection(), sql, doing).await
     }
 
     /// Ends the operation in order and passes its answer on. A connection that broke is not kept.
@@ -242,9 +223,43 @@ pub(super) fn millis(duration: Duration) -> String {
     )
 }
 
+/// Waits for what the server answers to one statement.
+pub(super) async fn answer<T>(
+    doing: Doing,
+    statement: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, DatabaseError> {
+    let started = Instant::now();
+    statement
+        .await
+        .map_err(|error| doing.postgres_after(&error, started.elapsed()))
+}
+
 /// Runs a statement and answers the rows it changed.
-pub(super) async fn execute(connection: &mut PgConnection, sql: Sql) -> Result<u64, sqlx::Error> {
-    Ok(sql.postgres().execute(connection).await?.rows_affected())
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    sql: Sql,
+    doing: Doing,
+) -> Result<u64, DatabaseError> {
+    let done = answer(doing, sql.postgres().execute(connection)).await?;
+    Ok(done.rows_affected())
+}
+
+/// Runs a statement and answers its one row.
+pub(super) async fn one(
+    connection: &mut PgConnection,
+    sql: Sql,
+    doing: Doing,
+) -> Result<PgRow, DatabaseError> {
+    answer(doing, sql.postgres().fetch_one(connection)).await
+}
+
+/// Runs a statement and answers its row, if there is one.
+pub(super) async fn optional(
+    connection: &mut PgConnection,
+    sql: Sql,
+    doing: Doing,
+) -> Result<Option<PgRow>, DatabaseError> {
+    answer(doing, sql.postgres().fetch_optional(connection)).await
 }
 
 impl Drop for Session {
