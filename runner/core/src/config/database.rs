@@ -24,7 +24,9 @@ pub(super) static DATABASE: Shape = Shape {
             name: "url",
             kind: Kind::Parsed(&texts::DATABASE_URL),
             presence: Presence::Required,
-            doc: "`postgres://` or `sqlite://`, with a narrow role; passwords only by reference.",
+            doc: "`postgres://` or `sqlite://`, with a narrow role; passwords only by reference. A pooler before \
+                  PostgreSQL must be in session mode: in transaction mode, settings and cancellations would reach \
+                  other clients.",
         },
         Key {
             name: "upkeep_url",

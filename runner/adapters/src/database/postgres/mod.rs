@@ -1,4 +1,4 @@
-//! A PostgreSQL database, 12 or newer, behind a pooler or not.
+//! A PostgreSQL database, 12 or newer, reached directly or through a pooler in session mode.
 //!
 //! Rows are changed through `url`, upkeep goes through `upkeep_url`. Nothing is opened before the first call. Dropping
 //! a future cancels its statement from a second connection. Named queries see only `pg_catalog` without a schema, so
@@ -34,6 +34,9 @@ use session::Sessions;
 
 /// What the server's own lists call us.
 const APPLICATION_NAME: &str = "sereno";
+
+/// What the server knows without looking anywhere.
+const QUESTION_LIMIT: Duration = Duration::from_secs(5);
 
 /// A statement that works on rows or reads a catalogue: longer than any batch should take.
 const STATEMENT_LIMIT: Duration = Duration::from_secs(30);
@@ -88,7 +91,7 @@ impl Postgres {
 #[async_trait]
 impl Database for Postgres {
     async fn now(&self) -> Result<Instant, DatabaseError> {
-        let mut session = self.rows.open("read the clock", STATEMENT_LIMIT).await?;
+        let mut session = self.rows.open("read the clock", QUESTION_LIMIT).await?;
         let answer = read::now(&mut session).await;
         session.give_back(answer)
     }

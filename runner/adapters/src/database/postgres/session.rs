@@ -1,21 +1,30 @@
 //! Connections: made at the first call, lent to one operation at a time, cancelled when that operation is dropped.
 //!
-//! It knows no table. Every transaction sets what it relies on for itself, so that a pooler between does not matter.
+//! It knows no table. Every transaction sets what it relies on for itself; statements outside of one rely on the
+//! session's settings, and a cancellation on its process, so a pooler between must give each client its own session.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sereno_core::ports::database::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgRow};
 use sqlx::{Connection, PgConnection, Postgres, Row, Transaction};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
 
 use super::super::fault::Doing;
 use super::super::sql::Sql;
 
 /// Longer than a network takes, shorter than an operator waits.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+
+/// How much longer than the server lets a statement run its answer may take. One that comes later never will: a firewall
+/// has dropped the connection, or the machine is gone.
+const ANSWER_GRACE: Duration = Duration::from_secs(5);
+
+/// A connection that does not answer a ping in this time is not worth the wait: a new one is made sooner.
+const PING_LIMIT: Duration = Duration::from_secs(2);
 
 /// A server that does not take a cancellation in this time will notice the closed connection.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
@@ -91,21 +100,18 @@ impl Sessions {
             .pop();
         let live = match idle {
             Some(mut live) if live.used.elapsed() > IDLE_TRUSTED => {
-                if live.connection.ping().await.is_ok() {
-                    Some(live)
-                } else {
-                    None
-                }
+                let lives = matches!(timeout(PING_LIMIT, live.connection.ping()).await, Ok(Ok(())));
+                lives.then_some(live)
             }
             trusted => trusted,
         };
         let live = match live {
             Some(live) => live,
-            None => tokio::time::timeout(CONNECT_LIMIT, connect(&self.shared.options))
+            None => timeout(CONNECT_LIMIT, connect(&self.shared.options))
                 .await
                 .map_err(|_| DatabaseError::Unreachable {
                     operation,
-                    reason: "no answer in 10 s".to_owned(),
+                    reason: no_answer(CONNECT_LIMIT),
                 })?
                 .map_err(|error| doing.postgres(&error))?,
         };
@@ -200,10 +206,11 @@ impl Session {
         execute(self.connection(), sql, doing).await
     }
 
-    /// Ends the operation in order and passes its answer on. A connection that broke is not kept.
+    /// Ends the operation and passes its answer on. The connection is kept only after one that went well: any other may
+    /// have a transaction open, whose locks would be held until the next operation comes, or has an answer still to come.
     pub(super) fn give_back<T>(mut self, answer: Result<T, DatabaseError>) -> Result<T, DatabaseError> {
         if let Some(mut live) = self.live.take()
-            && !matches!(answer, Err(DatabaseError::Unreachable { .. }))
+            && answer.is_ok()
         {
             live.used = Instant::now();
             let mut idle = self.shared.idle.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,14 +230,23 @@ pub(super) fn millis(duration: Duration) -> String {
     )
 }
 
-/// Waits for what the server answers to one statement.
+fn no_answer(limit: Duration) -> String {
+    format!("no answer in {} s", limit.as_secs())
+}
+
+/// Waits for what the server answers to one statement, and not for ever when it does not.
 pub(super) async fn answer<T>(
     doing: Doing,
     statement: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, DatabaseError> {
     let started = Instant::now();
-    statement
+    let limit = doing.limit.saturating_add(ANSWER_GRACE);
+    timeout(limit, statement)
         .await
+        .map_err(|_| DatabaseError::Unreachable {
+            operation: doing.operation,
+            reason: no_answer(limit),
+        })?
         .map_err(|error| doing.postgres_after(&error, started.elapsed()))
 }
 
@@ -269,7 +285,7 @@ impl Drop for Session {
         };
         let shared = Arc::clone(&self.shared);
         let cancel = async move {
-            let cancelled = tokio::time::timeout(CANCEL_LIMIT, cancel(&shared.options, &live)).await;
+            let cancelled = timeout(CANCEL_LIMIT, cancel(&shared.options, &live)).await;
             if !matches!(cancelled, Ok(Ok(()))) {
                 tracing::warn!(
                     pid = live.pid,
