@@ -7,6 +7,7 @@
 mod catalogue;
 mod fence;
 mod filter;
+mod hazards;
 mod purge;
 mod read;
 mod session;
@@ -130,7 +131,7 @@ impl Database for Postgres {
 
     async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError> {
         let mut session = self.rows.open("look for hazards", STATEMENT_LIMIT).await?;
-        let answer = catalogue::hazards(&mut session, table).await;
+        let answer = hazards::find(&mut session, table).await;
         session.give_back(answer)
     }
 

@@ -6,6 +6,7 @@
 mod catalogue;
 mod fence;
 mod filter;
+mod hazards;
 mod purge;
 mod read;
 mod session;
@@ -129,7 +130,7 @@ impl Database for Sqlite {
             .sessions
             .open("read the catalogue", Access::Read, STATEMENT_LIMIT)
             .await?;
-        catalogue::hazards(&mut session, table).await
+        hazards::find(&mut session, table).await
     }
 
     async fn statistics(&self) -> Result<DatabaseStatistics, DatabaseError> {
