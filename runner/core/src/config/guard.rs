@@ -75,7 +75,8 @@ pub(super) static GUARD: Shape = Shape {
             name: "accept",
             kind: Kind::List(&Kind::Parsed(&texts::ACCEPT)),
             presence: Presence::Default("[]"),
-            doc: "Hazards that were looked at: `trigger:NAME`, `cascade:TABLE`, `row-security`.",
+            doc: "Hazards that were looked at: `trigger:NAME`, `cascade:TABLE`, `row-security`; `trigger:TABLE.NAME` on a \
+                  table whose rows go along.",
         },
     ],
 };

@@ -134,7 +134,8 @@ pub struct Missing {
 /// What makes deleting from a table more than deleting from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hazard {
-    /// What the guard's `accept` calls it: `trigger:NAME`, `cascade:TABLE`, `row-security`.
+    /// What the guard's `accept` calls it: `trigger:NAME`, `cascade:TABLE`, `row-security`; `trigger:TABLE.NAME` on a table
+    /// that follows.
     pub name: String,
     /// One sentence.
     pub text: String,
@@ -277,7 +278,8 @@ pub trait Database: Send + Sync {
     /// of the database's own and none of sereno's.
     async fn tables(&self) -> Result<Vec<TableName>, DatabaseError>;
 
-    /// Triggers, cascading foreign keys and row security on `table` that a delete would meet.
+    /// What a delete from `table` would meet or set off: triggers, row security, and every table whose rows would follow,
+    /// however far, with what triggers it has for that.
     async fn hazards(&self, table: &TableName) -> Result<Vec<Hazard>, DatabaseError>;
 
     /// Sizes and connections.

@@ -3,6 +3,7 @@
 //!
 //! What only one of them can show is in `postgres` and `sqlite`.
 
+mod hazards;
 mod postgres;
 mod postgres_sessions;
 mod sqlite;
@@ -15,6 +16,7 @@ use sereno_core::name::{RunId, TableName};
 use sereno_core::ports::database::{DatabaseError, DeleteBatch, Fence, Purge, UpkeepTask, Wanted};
 use sereno_core::value::{Condition, Filter, Instant, Operator, Value};
 
+use hazards::what_follows_what_follows_is_a_hazard;
 use world::World;
 
 /// Runs every test of the suite in every world.
@@ -50,6 +52,7 @@ conformance! {
     counts_rows_less_those_planned_away
     a_query_is_capped_typed_and_cannot_write
     triggers_and_cascades_are_hazards
+    what_follows_what_follows_is_a_hazard
     the_clock_is_right_and_sizes_are_known
     upkeep_says_that_it_was_done_and_its_preview_agrees
 }

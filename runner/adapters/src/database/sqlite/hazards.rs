@@ -1,56 +1,124 @@
-//! What a delete would set off besides itself: triggers, and foreign keys that follow.
+//! What a delete would set off besides itself: triggers, and foreign keys that follow however far.
 //!
 //! It judges nothing: the guard asks the operator.
 
 use sereno_core::name::TableName;
 use sereno_core::ports::database::{DatabaseError, Hazard};
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::super::sql::Sql;
 use super::catalogue;
 use super::session::Session;
 
-/// Triggers on DELETE and foreign keys that a delete would follow.
-pub(super) async fn find(
+/// A foreign key by which rows follow.
+struct Follows {
+    parent: String,
+    child: String,
+    action: String,
+}
+
+const FOLLOWS: &str = "SELECT DISTINCT f.\"table\", t.name, f.on_delete \
+    FROM pragma_table_list AS t, pragma_foreign_key_list(t.name, 'main') AS f \
+    WHERE t.schema = 'main' AND t.type = 'table' AND f.on_delete NOT IN ('NO ACTION', 'RESTRICT') ORDER BY t.name";
+
+async fn follows(session: &mut Session<'_>) -> Result<Vec<Follows>, DatabaseError> {
+    let doing = session.doing;
+    let read = |row: &SqliteRow| -> Result<_, sqlx::Error> {
+        Ok(Follows {
+            parent: row.try_get(0)?,
+            child: row.try_get(1)?,
+            action: row.try_get(2)?,
+        })
+    };
+    let rows = session.all(Sql::new(FOLLOWS)).await?;
+    rows.iter()
+        .map(|row| read(row).map_err(|error| doing.sqlite(&error)))
+        .collect()
+}
+
+/// Triggers of the table, and of those that follow it, that what happens to their rows would set off.
+async fn triggers(
     session: &mut Session<'_>,
     wanted: &TableName,
+    table: &str,
+    event: Event,
 ) -> Result<Vec<Hazard>, DatabaseError> {
     let doing = session.doing;
     let fault = |error: sqlx::Error| doing.sqlite(&error);
-    catalogue::table(session, wanted).await?;
-    let mut hazards = Vec::new();
     let mut sql = Sql::new("SELECT name, sql FROM main.sqlite_schema WHERE type = 'trigger' AND tbl_name = ");
-    sql.bind(wanted.table.as_str())
-        .push(" COLLATE NOCASE ORDER BY name");
+    sql.bind(table).push(" COLLATE NOCASE ORDER BY name");
+    let mut hazards = Vec::new();
     for row in session.all(sql).await? {
         let name: String = row.try_get(0).map_err(fault)?;
         let text: String = row.try_get(1).map_err(fault)?;
-        if fires_on_delete(&text) {
+        let happens = match event {
+            Event::Delete => "deleted from",
+            Event::Update => "changed in",
+        };
+        let (place, along) = if table.eq_ignore_ascii_case(&wanted.table) {
+            (String::new(), "")
+        } else {
+            (format!("{table}."), " along")
+        };
+        if may_fire(&text, event) {
             hazards.push(Hazard {
-                text: format!("the trigger {name} runs for every row that is deleted from {wanted}"),
-                name: format!("trigger:{name}"),
+                text: format!("the trigger {name} runs for every row that is{along} {happens} {table}"),
+                name: format!("trigger:{place}{name}"),
             });
         }
-    }
-    let mut sql = Sql::new(
-        "SELECT DISTINCT t.name, f.on_delete FROM pragma_table_list AS t, pragma_foreign_key_list(t.name, 'main') AS f \
-         WHERE t.schema = 'main' AND t.type = 'table' AND f.on_delete NOT IN ('NO ACTION', 'RESTRICT') AND f.\"table\" = ",
-    );
-    sql.bind(wanted.table.as_str())
-        .push(" COLLATE NOCASE ORDER BY t.name");
-    for row in session.all(sql).await? {
-        let name: String = row.try_get(0).map_err(fault)?;
-        let action: String = row.try_get(1).map_err(fault)?;
-        hazards.push(Hazard {
-            text: format!("rows of {name} follow by ON DELETE {action} when rows of {wanted} are deleted"),
-            name: format!("cascade:{name}"),
-        });
     }
     Ok(hazards)
 }
 
-/// True unless the text of a trigger says that it is for INSERT or UPDATE.
-fn fires_on_delete(create: &str) -> bool {
+/// Triggers, and foreign keys that a delete would follow, however far.
+pub(super) async fn find(
+    session: &mut Session<'_>,
+    wanted: &TableName,
+) -> Result<Vec<Hazard>, DatabaseError> {
+    catalogue::table(session, wanted).await?;
+    let follows = follows(session).await?;
+    let mut reach = vec![(wanted.table.as_str(), Event::Delete)];
+    let (mut set_off, mut cascades) = (Vec::new(), Vec::new());
+    let mut at = 0;
+    while let Some(&(parent, event)) = reach.get(at) {
+        at += 1;
+        set_off.extend(triggers(session, wanted, parent, event).await?);
+        let children = follows
+            .iter()
+            .filter(|key| event == Event::Delete && key.parent.eq_ignore_ascii_case(parent));
+        for Follows { child, action, .. } in children {
+            cascades.push(Hazard {
+                text: format!(
+                    "rows of {child} follow by ON DELETE {action} when rows of {parent} are deleted"
+                ),
+                name: format!("cascade:{child}"),
+            });
+            let next = match action.as_str() {
+                "CASCADE" => Event::Delete,
+                _ => Event::Update,
+            };
+            let is_known =
+                |(table, known): &(&str, Event)| table.eq_ignore_ascii_case(child) && *known == next;
+            if !reach.iter().any(is_known) {
+                reach.push((child, next));
+            }
+        }
+    }
+    set_off.extend(cascades);
+    Ok(set_off)
+}
+
+/// What happens to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Delete,
+    /// By SET NULL or SET DEFAULT.
+    Update,
+}
+
+/// True unless the text of a trigger says that it is for something else.
+fn may_fire(create: &str, event: Event) -> bool {
     let words = words(create);
     let mut words = words
         .iter()
@@ -66,12 +134,16 @@ fn fires_on_delete(create: &str) -> bool {
     while words.peek() == Some(&".") {
         words.nth(1);
     }
-    let event = words.find(|word| {
+    let others = match event {
+        Event::Delete => ["INSERT", "UPDATE"],
+        Event::Update => ["INSERT", "DELETE"],
+    };
+    let said = words.find(|word| {
         !["BEFORE", "AFTER", "INSTEAD", "OF"]
             .iter()
             .any(|w| word.eq_ignore_ascii_case(w))
     });
-    !event.is_some_and(|event| event.eq_ignore_ascii_case("INSERT") || event.eq_ignore_ascii_case("UPDATE"))
+    !said.is_some_and(|said| others.iter().any(|other| said.eq_ignore_ascii_case(other)))
 }
 
 /// Words, quoted names and single signs, without comments and spaces.
@@ -145,7 +217,13 @@ mod tests {
             ),
             ("nonsense", true),
         ] {
-            assert_eq!(fires_on_delete(text), dangerous, "{text}");
+            assert_eq!(may_fire(text, Event::Delete), dangerous, "{text}");
         }
+        let update = "CREATE TRIGGER t -- delete\n UPDATE OF x ON a BEGIN DELETE FROM b; END";
+        assert!(may_fire(update, Event::Update));
+        assert!(!may_fire(
+            "CREATE TRIGGER t AFTER DELETE ON a BEGIN SELECT 1; END",
+            Event::Update
+        ));
     }
 }
