@@ -314,13 +314,14 @@ async fn a_statement_stops_at_its_limit() {
             )
             .await;
     }
-    let vacuum = UpkeepTask::Vacuum {
+    world.run("CREATE INDEX t_id ON t (id)").await;
+    let reindex = UpkeepTask::Reindex {
         table: table("t"),
-        analyze: false,
+        index: "t_id".to_owned(),
     };
     let cut = world
         .database
-        .upkeep(&vacuum, Duration::from_millis(1), &unfenced())
+        .upkeep(&reindex, Duration::from_millis(1), &unfenced())
         .await
         .expect("an answer");
     assert!(!cut.done, "{cut:?}");
@@ -332,7 +333,7 @@ async fn a_statement_stops_at_its_limit() {
     );
     let done = world
         .database
-        .upkeep(&vacuum, Duration::from_secs(60), &unfenced())
+        .upkeep(&reindex, Duration::from_secs(60), &unfenced())
         .await
         .expect("upkeep");
     assert!(done.done, "{done:?}");

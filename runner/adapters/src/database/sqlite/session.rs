@@ -73,8 +73,9 @@ impl Sessions {
         let doing = Doing { operation, limit };
         let mut slot = self.connection.lock().await;
         if let Some(connection) = slot.as_mut() {
-            // The worker answers after it has interrupted and rolled back what a dropped future left.
-            if connection.ping().await.is_err() {
+            // The worker answers after it has interrupted and rolled back what a dropped future left. Of a transaction that
+            // SQLite itself has rolled back (it was interrupted, the disk is full) sqlx still believes that it is open.
+            if connection.ping().await.is_err() || connection.is_in_transaction() {
                 *slot = None;
             }
         }
