@@ -4,6 +4,7 @@
 //! the catalogue knows and of parameters.
 
 mod cursor;
+mod estimate;
 mod fault;
 mod near;
 mod pace;

@@ -327,7 +327,7 @@ pub trait Database: Send + Sync {
         fence: &Fence,
     ) -> Result<DeleteBatch, DatabaseError>;
 
-    /// Does one upkeep task within `limit`.
+    /// Does one upkeep task within `limit`. VACUUM and REINDEX are not begun when their estimate does not fit.
     async fn upkeep(
         &self,
         task: &UpkeepTask,

@@ -7,6 +7,7 @@ mod hazards;
 mod postgres;
 mod postgres_sessions;
 mod sqlite;
+mod upkeep;
 mod world;
 
 use std::time::Duration;
@@ -17,6 +18,7 @@ use sereno_core::ports::database::{DatabaseError, DeleteBatch, Fence, Purge, Upk
 use sereno_core::value::{Condition, Filter, Instant, Operator, Value};
 
 use hazards::what_follows_what_follows_is_a_hazard;
+use upkeep::upkeep_that_would_not_fit_is_not_begun;
 use world::World;
 
 /// Runs every test of the suite in every world.
@@ -55,6 +57,7 @@ conformance! {
     what_follows_what_follows_is_a_hazard
     the_clock_is_right_and_sizes_are_known
     upkeep_says_that_it_was_done_and_its_preview_agrees
+    upkeep_that_would_not_fit_is_not_begun
 }
 
 pub(crate) fn at(text: &str) -> Instant {

@@ -239,14 +239,14 @@ impl Database for Postgres {
     async fn preview_upkeep(
         &self,
         task: &UpkeepTask,
-        _limit: Duration,
+        limit: Duration,
         _fence: &Fence,
     ) -> Result<Upkeep, DatabaseError> {
         let mut session = self
             .upkeep_sessions()
             .open("look at upkeep", STATEMENT_LIMIT)
             .await?;
-        let answer = upkeep::preview(&mut session, task).await;
+        let answer = upkeep::preview(&mut session, task, limit).await;
         session.give_back(answer)
     }
 }

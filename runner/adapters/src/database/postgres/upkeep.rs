@@ -10,8 +10,8 @@ use sereno_core::ports::database::{DatabaseError, Upkeep, UpkeepTask};
 use sereno_core::units::show_duration;
 use sqlx::Row;
 
-use super::super::near;
 use super::super::sql::{Identifier, Sql};
+use super::super::{estimate, near};
 use super::catalogue::{self, Table};
 use super::session::{LOCK_LIMIT, Session, millis};
 
@@ -45,7 +45,7 @@ struct Look {
     index: Option<Identifier>,
 }
 
-async fn look(session: &mut Session, task: &UpkeepTask) -> Result<Look, DatabaseError> {
+async fn look(session: &mut Session, task: &UpkeepTask, limit: Duration) -> Result<Look, DatabaseError> {
     match task {
         UpkeepTask::Vacuum { table, .. } => {
             let table = catalogue::table(session, table).await?;
@@ -59,10 +59,11 @@ async fn look(session: &mut Session, task: &UpkeepTask) -> Result<Look, Database
             } else {
                 None
             };
-            let bytes = if stop.is_none() && partly.is_none() {
-                dead(session, &table).await?.1
+            let (stop, bytes) = if stop.is_none() && partly.is_none() {
+                let work = bytes_to_vacuum(session, &table).await?;
+                (estimate::beyond(work, limit), dead(session, &table).await?.1)
             } else {
-                None
+                (stop, None)
             };
             Ok(Look {
                 table,
@@ -88,13 +89,13 @@ async fn look(session: &mut Session, task: &UpkeepTask) -> Result<Look, Database
                 index: None,
             })
         }
-        UpkeepTask::Reindex { table, index } => look_at_index(session, table, index).await,
+        UpkeepTask::Reindex { table, index } => look_at_index(session, table, index, limit).await,
     }
 }
 
 /// Does one task within the operation's limit.
 pub(super) async fn run(session: &mut Session, task: &UpkeepTask) -> Result<Upkeep, DatabaseError> {
-    let look = look(session, task).await?;
+    let look = look(session, task, session.doing.limit).await?;
     if let Some(note) = look.stop {
         return Ok(undone(note));
     }
@@ -110,9 +111,13 @@ pub(super) async fn run(session: &mut Session, task: &UpkeepTask) -> Result<Upke
     }
 }
 
-/// What [`run`] would do.
-pub(super) async fn preview(session: &mut Session, task: &UpkeepTask) -> Result<Upkeep, DatabaseError> {
-    let look = look(session, task).await?;
+/// What [`run`] would do within `limit`.
+pub(super) async fn preview(
+    session: &mut Session,
+    task: &UpkeepTask,
+    limit: Duration,
+) -> Result<Upkeep, DatabaseError> {
+    let look = look(session, task, limit).await?;
     Ok(match look.stop.or(look.partly) {
         Some(note) => undone(note),
         None => Upkeep {
@@ -143,6 +148,39 @@ async fn alone(session: &mut Session, statement: Sql, lock: Option<Duration>) ->
         session.execute(sql).await?;
     }
     done
+}
+
+/// What a VACUUM goes through: everything but the pages of which it is known that all see all their rows.
+async fn bytes_to_vacuum(session: &mut Session, table: &Table) -> Result<u64, DatabaseError> {
+    let mut sql = catalogue::with_tree(table);
+    sql.push(
+        "SELECT pg_catalog.sum(greatest(pg_catalog.pg_total_relation_size(c.oid) \
+            - c.relallvisible::int8 * pg_catalog.current_setting('block_size')::int8, 0))::int8 \
+         FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid",
+    );
+    bytes(session, sql).await
+}
+
+/// What a REINDEX CONCURRENTLY goes through: the table once to build and once to find what came meanwhile, and the index.
+async fn bytes_to_reindex(session: &mut Session, table: &Table, index: &str) -> Result<u64, DatabaseError> {
+    let mut sql = catalogue::with_tree(table);
+    sql.push(
+        "SELECT (2 * pg_catalog.sum(pg_catalog.pg_relation_size(tree.oid)) + coalesce((SELECT pg_catalog.sum(pg_catalog.pg_relation_size(i.indexrelid)) \
+            FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid WHERE i.indrelid = ",
+    );
+    sql.bind(table.oid).push("::oid AND c.relname = ").bind(index);
+    sql.push("), 0))::int8 FROM tree");
+    bytes(session, sql).await
+}
+
+/// The sum that a statement answers.
+async fn bytes(session: &mut Session, sql: Sql) -> Result<u64, DatabaseError> {
+    let doing = session.doing;
+    let row = session.one(sql).await?;
+    let bytes: Option<i64> = row.try_get(0).map_err(|error| doing.postgres(&error))?;
+    Ok(bytes
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or_default())
 }
 
 /// Dead rows of a table and its partitions, and the bytes that they take.
@@ -371,7 +409,12 @@ fn drop_statements(table: &Table, leftovers: &[Identifier]) -> String {
         .join(" ")
 }
 
-async fn look_at_index(session: &mut Session, table: &TableName, index: &str) -> Result<Look, DatabaseError> {
+async fn look_at_index(
+    session: &mut Session,
+    table: &TableName,
+    index: &str,
+    limit: Duration,
+) -> Result<Look, DatabaseError> {
     let doing = session.doing;
     let fault = |error: sqlx::Error| doing.postgres(&error);
     let found = catalogue::table(session, table).await?;
@@ -409,8 +452,10 @@ async fn look_at_index(session: &mut Session, table: &TableName, index: &str) ->
         Some(note)
     } else if let Some(note) = holder(session, &found).await? {
         Some(note)
+    } else if let Some(note) = long_transaction(session).await? {
+        Some(note)
     } else {
-        long_transaction(session).await?
+        estimate::beyond(bytes_to_reindex(session, &found, index).await?, limit)
     };
     if stop.is_some() {
         return Ok(Look {

@@ -9,8 +9,8 @@ use sereno_core::name::TableName;
 use sereno_core::ports::database::{DatabaseError, Fence, Upkeep, UpkeepTask};
 use sereno_core::units::{show_bytes, show_duration};
 
-use super::super::near;
 use super::super::sql::{Identifier, Sql};
+use super::super::{estimate, near};
 use super::session::{Access, Session, execute};
 use super::{STATEMENT_LIMIT, Sqlite, catalogue, fence, read};
 
@@ -92,7 +92,7 @@ async fn vacuum(
             note: Some(ONCE.to_owned()),
         }
     } else {
-        if let Some(note) = lack_of_room(database, session).await? {
+        if let Some(note) = lack(database, session, doing.limit).await? {
             return Ok(undone(note));
         }
         let before = read::statistics(session).await?.bytes;
@@ -122,7 +122,7 @@ async fn vacuum(
 pub(super) async fn preview(
     database: &Sqlite,
     task: &UpkeepTask,
-    _limit: Duration,
+    limit: Duration,
     fence: &Fence,
 ) -> Result<Upkeep, DatabaseError> {
     let mut session = database
@@ -140,7 +140,7 @@ pub(super) async fn preview(
                     note: Some(ONCE.to_owned()),
                 });
             }
-            if let Some(note) = lack_of_room(database, session).await? {
+            if let Some(note) = lack(database, session, limit).await? {
                 return Ok(undone(note));
             }
             remember(database, fence, true);
@@ -177,6 +177,19 @@ fn is_vacuumed(database: &Sqlite, fence: &Fence, preview: bool) -> bool {
 fn remember(database: &Sqlite, fence: &Fence, preview: bool) {
     let mut vacuumed = database.vacuumed.lock().unwrap_or_else(PoisonError::into_inner);
     vacuumed.insert((fence.run.clone(), fence.attempt, preview));
+}
+
+/// What there is too little of to begin a VACUUM, which reads the whole database and writes it twice.
+async fn lack(
+    database: &Sqlite,
+    session: &mut Session<'_>,
+    limit: Duration,
+) -> Result<Option<String>, DatabaseError> {
+    let bytes = read::statistics(session).await?.bytes.unwrap_or_default();
+    match estimate::beyond(3 * bytes, limit) {
+        Some(note) => Ok(Some(note)),
+        None => lack_of_room(database, session).await,
+    }
 }
 
 /// VACUUM writes the whole database a second time before it gives anything back.
