@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sereno_core::ports::database::UpkeepTask;
 
+use super::postgres::{say, wait_for_number};
 use super::world::World;
 use super::{INDEX, table, twenty_sessions, unfenced};
 
@@ -85,4 +86,115 @@ async fn a_rebuild_that_would_not_fit_leaves_nothing_behind() {
     assert_eq!(planned, did);
     let indexes = world.database.indexes(&table("t")).await.expect("indexes");
     assert_eq!(indexes.len(), 1, "{indexes:?}");
+}
+
+#[tokio::test]
+async fn leaves_of_one_name_are_told_apart() {
+    let world = World::postgres().await;
+    world
+        .run(
+            "CREATE SCHEMA archive; CREATE TABLE logs (id integer) PARTITION BY RANGE (id); \
+             CREATE TABLE part PARTITION OF logs FOR VALUES FROM (1) TO (10); \
+             CREATE TABLE archive.part PARTITION OF logs FOR VALUES FROM (10) TO (20)",
+        )
+        .await;
+    let mut other = world.second_postgres().await;
+    say(
+        &mut other,
+        "BEGIN; LOCK TABLE archive.part IN SHARE UPDATE EXCLUSIVE MODE",
+    )
+    .await;
+    let task = UpkeepTask::Vacuum {
+        table: table("logs"),
+        analyze: false,
+    };
+    let planned = world
+        .database
+        .preview_upkeep(&task, LIMIT, &unfenced())
+        .await
+        .expect("a preview");
+    let did = world
+        .database
+        .upkeep(&task, LIMIT, &unfenced())
+        .await
+        .expect("an answer");
+    assert_eq!(
+        did.note.as_deref(),
+        Some("1 of 2 partitions were locked and skipped: archive.part")
+    );
+    assert_eq!(planned, did);
+}
+
+#[tokio::test]
+async fn a_foreign_partition_has_no_age_and_needs_no_vacuum() {
+    let world = World::postgres().await;
+    world
+        .run(
+            "CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER nowhere FOREIGN DATA WRAPPER nothing; \
+             CREATE TABLE logs (id integer) PARTITION BY RANGE (id); \
+             CREATE TABLE logs_1 PARTITION OF logs FOR VALUES FROM (1) TO (10); \
+             CREATE FOREIGN TABLE logs_2 PARTITION OF logs FOR VALUES FROM (10) TO (20) SERVER nowhere",
+        )
+        .await;
+    world.run("VACUUM logs_1").await;
+    // Statistics of a finished VACUUM come late from servers before 15.
+    wait_for_number(
+        &world,
+        "SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'logs_1'",
+        1,
+    )
+    .await;
+    let statistics = world
+        .database
+        .table_statistics(&table("logs"))
+        .await
+        .expect("statistics");
+    assert!(
+        statistics.freeze_age.is_some_and(|age| age < 1_000_000),
+        "{statistics:?}"
+    );
+    assert!(statistics.last_vacuum.is_some(), "{statistics:?}");
+}
+
+#[tokio::test]
+async fn what_a_rebuild_left_on_a_partition_is_reported() {
+    let world = World::postgres().await;
+    world
+        .run(
+            "CREATE SCHEMA archive; CREATE TABLE logs (id integer) PARTITION BY RANGE (id); \
+             CREATE TABLE archive.part PARTITION OF logs FOR VALUES FROM (1) TO (10); CREATE INDEX logs_id ON logs (id)",
+        )
+        .await;
+    let task = UpkeepTask::Reindex {
+        table: table("logs"),
+        index: "logs_id".to_owned(),
+    };
+    let mut other = world.second_postgres().await;
+    // A rebuild waits for every older snapshot: it starts, and its time runs out.
+    say(
+        &mut other,
+        "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM logs",
+    )
+    .await;
+    let cut = world
+        .database
+        .upkeep(&task, Duration::from_millis(500), &unfenced())
+        .await
+        .expect("an answer");
+    say(&mut other, "COMMIT").await;
+    let drops = "part_id_idx_ccnew behind; run: DROP INDEX CONCURRENTLY \"archive\".\"part_id_idx_ccnew\";";
+    assert_eq!(
+        cut.note,
+        Some(format!("stopped after its 500 ms; it left {drops}"))
+    );
+    for again in [
+        world.database.preview_upkeep(&task, LIMIT, &unfenced()).await,
+        world.database.upkeep(&task, LIMIT, &unfenced()).await,
+    ] {
+        let again = again.expect("an answer");
+        assert_eq!(
+            (again.done, again.note),
+            (false, Some(format!("an earlier rebuild left {drops}")))
+        );
+    }
 }

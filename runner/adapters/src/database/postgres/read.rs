@@ -63,15 +63,16 @@ pub(super) async fn table_statistics(
     let doing = session.doing;
     let found = catalogue::table(session, wanted).await?;
     let mut sql = catalogue::with_tree(&found);
-    // A parent has statistics of its own only for ANALYZE; rows and ages are those of its leaves.
+    // A parent has statistics of its own only for ANALYZE; rows and ages are those of its leaves. A foreign one has no age
+    // and is vacuumed elsewhere.
     sql.push(
         "SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(c.oid))::int8, \
          pg_catalog.sum(pg_catalog.pg_indexes_size(c.oid))::int8, \
          pg_catalog.sum(CASE WHEN s.n_live_tup > 0 THEN s.n_live_tup WHEN c.reltuples >= 0 THEN c.reltuples::int8 END) \
             FILTER (WHERE c.relkind <> 'p')::int8, \
          pg_catalog.sum(s.n_dead_tup) FILTER (WHERE c.relkind <> 'p')::int8, \
-         pg_catalog.max(pg_catalog.age(c.relfrozenxid)) FILTER (WHERE c.relkind <> 'p')::int8, \
-         pg_catalog.min(coalesce(greatest(s.last_vacuum, s.last_autovacuum), '-infinity')) FILTER (WHERE c.relkind <> 'p'), \
+         pg_catalog.max(pg_catalog.age(c.relfrozenxid)) FILTER (WHERE c.relkind = 'r')::int8, \
+         pg_catalog.min(coalesce(greatest(s.last_vacuum, s.last_autovacuum), '-infinity')) FILTER (WHERE c.relkind = 'r'), \
          pg_catalog.min(coalesce(greatest(s.last_analyze, s.last_autoanalyze), '-infinity')) FILTER (WHERE c.oid = ",
     );
     sql.bind(found.oid).push(

@@ -9,6 +9,7 @@ use sereno_core::name::TableName;
 use sereno_core::ports::database::{DatabaseError, Upkeep, UpkeepTask};
 use sereno_core::units::show_duration;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use super::super::sql::{Identifier, Sql};
 use super::super::{estimate, near};
@@ -246,7 +247,9 @@ async fn locked_leaves(session: &mut Session, table: &Table) -> Result<Option<St
     let doing = session.doing;
     let leaves = counts(session, table).await?.len();
     let mut sql = catalogue::with_tree(table);
-    sql.push("SELECT DISTINCT tree.oid, c.relname::text FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid");
+    sql.push("SELECT DISTINCT tree.oid, ")
+        .push(LEAF)
+        .push(" FROM tree JOIN pg_catalog.pg_class AS c ON c.oid = tree.oid");
     sql.push(HOLDERS)
         .push(" WHERE c.relkind <> 'p' ORDER BY tree.oid");
     let locked = session
@@ -259,19 +262,36 @@ async fn locked_leaves(session: &mut Session, table: &Table) -> Result<Option<St
     Ok(skipped(leaves, &locked))
 }
 
-/// `vacuum_count` and `analyze_count` of every leaf, by name.
-async fn counts(session: &mut Session, table: &Table) -> Result<Vec<(String, i64, i64)>, DatabaseError> {
+/// What a leaf is called: two may have one name, in different schemas.
+const LEAF: &str = "CASE c.relnamespace WHEN 'public'::pg_catalog.regnamespace THEN '' ELSE c.relnamespace::pg_catalog.regnamespace || '.' END || c.relname";
+
+/// What the server has counted for a leaf.
+struct Leaf {
+    oid: i64,
+    name: String,
+    vacuums: i64,
+    analyzes: i64,
+}
+
+async fn counts(session: &mut Session, table: &Table) -> Result<Vec<Leaf>, DatabaseError> {
     let doing = session.doing;
     let mut sql = catalogue::with_tree(table);
-    sql.push(
-        "SELECT s.relname::text, s.vacuum_count, s.analyze_count FROM pg_catalog.pg_stat_all_tables AS s \
+    sql.push("SELECT s.relid::int8, ").push(LEAF).push(
+        ", s.vacuum_count, s.analyze_count FROM pg_catalog.pg_stat_all_tables AS s \
          JOIN tree ON tree.oid = s.relid JOIN pg_catalog.pg_class AS c ON c.oid = s.relid WHERE c.relkind <> 'p' ORDER BY s.relid",
     );
     session
         .all(sql)
         .await?
         .iter()
-        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)))
+        .map(|row| {
+            Ok(Leaf {
+                oid: row.try_get(0)?,
+                name: row.try_get(1)?,
+                vacuums: row.try_get(2)?,
+                analyzes: row.try_get(3)?,
+            })
+        })
         .collect::<Result<_, sqlx::Error>>()
         .map_err(|error| doing.postgres(&error))
 }
@@ -280,16 +300,16 @@ async fn counts(session: &mut Session, table: &Table) -> Result<Vec<(String, i64
 async fn untouched(
     session: &mut Session,
     table: &Table,
-    before: &[(String, i64, i64)],
-    count: fn(&(String, i64, i64)) -> i64,
+    before: &[Leaf],
+    count: fn(&Leaf) -> i64,
 ) -> Result<Vec<String>, DatabaseError> {
     let started = std::time::Instant::now();
     loop {
         let now = counts(session, table).await?;
         let rest: Vec<String> = before
             .iter()
-            .filter(|was| now.iter().any(|is| is.0 == was.0 && count(is) <= count(was)))
-            .map(|was| was.0.clone())
+            .filter(|was| now.iter().any(|is| is.oid == was.oid && count(is) <= count(was)))
+            .map(|was| was.name.clone())
             .collect();
         if rest.is_empty() || started.elapsed() > STATISTICS_LIMIT {
             return Ok(rest);
@@ -335,7 +355,7 @@ async fn vacuum(session: &mut Session, table: &Table, with_analyze: bool) -> Res
         Err(DatabaseError::Busy { reason, .. }) => return Ok(undone(format!("skipped: {reason}"))),
         other => other?,
     }
-    let rest = untouched(session, table, &before, |leaf| leaf.1).await?;
+    let rest = untouched(session, table, &before, |leaf| leaf.vacuums).await?;
     if let Some(note) = skipped(before.len(), &rest) {
         return Ok(undone(note));
     }
@@ -367,7 +387,7 @@ async fn analyze(session: &mut Session, table: &Table) -> Result<Upkeep, Databas
         Err(DatabaseError::Busy { reason, .. }) => return Ok(undone(format!("skipped: {reason}"))),
         other => other?,
     }
-    let rest = untouched(session, table, &before, |leaf| leaf.2).await?;
+    let rest = untouched(session, table, &before, |leaf| leaf.analyzes).await?;
     Ok(match skipped(before.len(), &rest) {
         Some(note) => undone(note),
         None => Upkeep {
@@ -378,35 +398,50 @@ async fn analyze(session: &mut Session, table: &Table) -> Result<Upkeep, Databas
     })
 }
 
-/// Invalid indexes of the table that interrupted rebuilds left, by name.
-async fn leftovers(session: &mut Session, table: &Table) -> Result<Vec<Identifier>, DatabaseError> {
-    let doing = session.doing;
-    let mut sql = Sql::new(
-        "SELECT c.relname::text FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid \
-         WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' AND i.indrelid = ",
-    );
-    sql.bind(table.oid).push(" ORDER BY 1");
-    session
-        .all(sql)
-        .await?
-        .iter()
-        .map(|row| row.try_get::<String, _>(0).map(Identifier::from_catalogue))
-        .collect::<Result<_, sqlx::Error>>()
-        .map_err(|error| doing.postgres(&error))
+/// An invalid index that an interrupted rebuild left.
+struct Leftover {
+    schema: Identifier,
+    name: Identifier,
 }
 
-fn drop_statements(table: &Table, leftovers: &[Identifier]) -> String {
-    leftovers
-        .iter()
-        .map(|index| {
+/// Those of the table and of its partitions: each partition's index is rebuilt by itself.
+async fn leftovers(session: &mut Session, table: &Table) -> Result<Vec<Leftover>, DatabaseError> {
+    let doing = session.doing;
+    let mut sql = catalogue::with_tree(table);
+    sql.push(
+        "SELECT n.nspname::text, c.relname::text FROM tree JOIN pg_catalog.pg_index AS i ON i.indrelid = tree.oid \
+         JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+         WHERE NOT i.indisvalid AND c.relname ~ '_cc(new|old)[0-9]*$' ORDER BY 1, 2",
+    );
+    let read = |row: &PgRow| -> Result<_, sqlx::Error> {
+        Ok(Leftover {
+            schema: Identifier::from_catalogue(row.try_get::<String, _>(0)?),
+            name: Identifier::from_catalogue(row.try_get::<String, _>(1)?),
+        })
+    };
+    let rows = session.all(sql).await?;
+    rows.iter()
+        .map(|row| read(row).map_err(|error| doing.postgres(&error)))
+        .collect()
+}
+
+/// `INDEX behind; run: ` what drops it; none: there is nothing.
+fn behind(leftovers: &[Leftover]) -> Option<String> {
+    let joined = |written: fn(&Leftover) -> String, by: &str| {
+        leftovers.iter().map(written).collect::<Vec<_>>().join(by)
+    };
+    let names = joined(|left| left.name.as_str().to_owned(), ", ");
+    let drops = joined(
+        |left| {
             format!(
                 "DROP INDEX CONCURRENTLY {}.{};",
-                table.schema.quoted(),
-                index.quoted()
+                left.schema.quoted(),
+                left.name.quoted()
             )
-        })
-        .collect::<Vec<_>>()
-        .join(" ")
+        },
+        " ",
+    );
+    (!leftovers.is_empty()).then(|| format!("{names} behind; run: {drops}"))
 }
 
 async fn look_at_index(
@@ -433,13 +468,8 @@ async fn look_at_index(
     let (is_valid, is_exclusion): (bool, bool) =
         (row.try_get(0).map_err(fault)?, row.try_get(1).map_err(fault)?);
     let name = Identifier::from_catalogue(index);
-    let left = leftovers(session, &found).await?;
-    let stop = if !left.is_empty() {
-        let names = left.iter().map(Identifier::as_str).collect::<Vec<_>>().join(", ");
-        Some(format!(
-            "an earlier rebuild left {names} behind; run: {}",
-            drop_statements(&found, &left)
-        ))
+    let stop = if let Some(left) = behind(&leftovers(session, &found).await?) {
+        Some(format!("an earlier rebuild left {left}"))
     } else if !is_valid {
         Some(format!(
             "it is invalid: an interrupted build left it; run: REINDEX INDEX CONCURRENTLY {0}.{1}; or drop it",
@@ -538,12 +568,9 @@ async fn reindex(session: &mut Session, table: &Table, index: &Identifier) -> Re
             })
         }
         Err(error @ (DatabaseError::Timeout { .. } | DatabaseError::Busy { .. })) => {
-            let left = leftovers(session, table).await?;
-            let left = if left.is_empty() {
-                "it left nothing behind".to_owned()
-            } else {
-                let names = left.iter().map(Identifier::as_str).collect::<Vec<_>>().join(", ");
-                format!("it left {names} behind; run: {}", drop_statements(table, &left))
+            let left = match behind(&leftovers(session, table).await?) {
+                Some(left) => format!("it left {left}"),
+                None => "it left nothing behind".to_owned(),
             };
             Ok(match error {
                 DatabaseError::Busy { reason, .. } => undone(format!("{reason}; {left}")),
