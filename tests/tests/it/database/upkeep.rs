@@ -198,3 +198,56 @@ async fn what_a_rebuild_left_on_a_partition_is_reported() {
         );
     }
 }
+
+#[tokio::test]
+async fn whoever_keeps_dead_rows_is_named() {
+    for (holds, ends, who) in [
+        // It has no snapshot between two statements, but has written.
+        (
+            "BEGIN; INSERT INTO other VALUES (1)",
+            "ROLLBACK",
+            "the transaction of process ",
+        ),
+        (
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t",
+            "ROLLBACK",
+            "the transaction of process ",
+        ),
+        (
+            "BEGIN; INSERT INTO other VALUES (1); PREPARE TRANSACTION 'kept'",
+            "ROLLBACK PREPARED 'kept'",
+            "the prepared transaction kept",
+        ),
+    ] {
+        let world = World::postgres().await;
+        world
+            .run("CREATE TABLE other (id integer); CREATE TABLE t (id integer); INSERT INTO t SELECT generate_series(1, 100)")
+            .await;
+        let mut holder = world.second_postgres().await;
+        say(&mut holder, holds).await;
+        world.run("DELETE FROM t WHERE id > 10").await;
+        let dead = "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relname = 't'";
+        wait_for_number(&world, dead, 90).await;
+        let task = UpkeepTask::Vacuum {
+            table: table("t"),
+            analyze: false,
+        };
+        let did = world
+            .database
+            .upkeep(&task, LIMIT, &unfenced())
+            .await
+            .expect("upkeep");
+        let note = did.note.as_deref().unwrap_or_default();
+        assert!(
+            did.done && note.starts_with(&format!("90 dead rows stay: {who}")),
+            "{holds}: {did:?}"
+        );
+        say(&mut holder, ends).await;
+        let did = world
+            .database
+            .upkeep(&task, LIMIT, &unfenced())
+            .await
+            .expect("upkeep");
+        assert_eq!((did.done, did.note), (true, None), "{holds}");
+    }
+}

@@ -8,6 +8,7 @@ mod catalogue;
 mod fence;
 mod filter;
 mod hazards;
+mod horizon;
 mod purge;
 mod read;
 mod session;

@@ -14,13 +14,11 @@ use sqlx::postgres::PgRow;
 use super::super::sql::{Identifier, Sql};
 use super::super::{estimate, near};
 use super::catalogue::{self, Table};
+use super::horizon;
 use super::session::{LOCK_LIMIT, Session, millis};
 
 /// The pace of autovacuum; by hand PostgreSQL takes all of the disk.
 const COST_DELAY: &str = "2ms";
-
-/// REINDEX CONCURRENTLY waits for every older transaction: behind one this old it would only spend its time.
-const LONG_TRANSACTION_SECONDS: u32 = 600;
 
 /// Statistics of a finished VACUUM come late from servers before 15.
 const STATISTICS_LIMIT: Duration = Duration::from_secs(2);
@@ -367,8 +365,15 @@ async fn vacuum(session: &mut Session, table: &Table, with_analyze: bool) -> Res
         reason = "a share of a size"
     )]
     let bytes = bytes_before.map(|bytes| (bytes as f64 * cleaned as f64 / dead_before.max(1) as f64) as u64);
-    let note = (dead_after > 0)
-        .then(|| format!("{dead_after} dead rows stay: a transaction that is still open may see them"));
+    let note = if dead_after > 0 {
+        let holder = horizon::oldest(session).await?;
+        let holder = holder.unwrap_or_else(|| "a transaction that was open meanwhile".to_owned());
+        Some(format!(
+            "{dead_after} dead rows stay: {holder} may still see them"
+        ))
+    } else {
+        None
+    };
     Ok(Upkeep {
         done: true,
         bytes,
@@ -482,7 +487,7 @@ async fn look_at_index(
         Some(note)
     } else if let Some(note) = holder(session, &found).await? {
         Some(note)
-    } else if let Some(note) = long_transaction(session).await? {
+    } else if let Some(note) = horizon::long_transaction(session).await? {
         Some(note)
     } else {
         estimate::beyond(bytes_to_reindex(session, &found, index).await?, limit)
@@ -525,27 +530,6 @@ async fn other_build(session: &mut Session, table: &Table) -> Result<Option<Stri
         .transpose()
         .map_err(|error| doing.postgres(&error))?;
     Ok(pid.map(|pid| format!("another index of its table is being built (process {pid})")))
-}
-
-/// Only transactions of roles that ours may look at are seen; others cost time, not safety.
-async fn long_transaction(session: &mut Session) -> Result<Option<String>, DatabaseError> {
-    let doing = session.doing;
-    let mut sql = Sql::new(
-        "SELECT a.pid, pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() - a.xact_start)::int8 \
-         FROM pg_catalog.pg_stat_activity AS a WHERE a.datname = current_database() AND a.pid <> pg_catalog.pg_backend_pid() \
-         AND a.backend_xmin IS NOT NULL AND a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => ",
-    );
-    sql.bind(LONG_TRANSACTION_SECONDS)
-        .push("::int8::float8) ORDER BY a.xact_start LIMIT 1");
-    let Some(row) = session.optional(sql).await? else {
-        return Ok(None);
-    };
-    let pid: i32 = row.try_get(0).map_err(|error| doing.postgres(&error))?;
-    let seconds: i64 = row.try_get(1).map_err(|error| doing.postgres(&error))?;
-    let open = show_duration(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()));
-    Ok(Some(format!(
-        "it would wait for a transaction that process {pid} has had open for {open}"
-    )))
 }
 
 /// Takes SHARE UPDATE EXCLUSIVE, and waits for it without a lock timeout: one that runs out in a later phase would
