@@ -5,6 +5,7 @@
 
 mod hazards;
 mod postgres;
+mod postgres_purge;
 mod postgres_sessions;
 mod sqlite;
 mod upkeep;

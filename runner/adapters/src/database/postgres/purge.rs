@@ -253,6 +253,22 @@ impl<'a> Walk<'a> {
         Ok(u64::try_from(rows).unwrap_or_default())
     }
 
+    /// True while a matching row is left that nobody holds; a role that may not lock rows cannot tell who holds them.
+    async fn finds_more(&self, connection: &mut PgConnection, doing: Doing) -> Result<bool, DatabaseError> {
+        let everything = Stretch {
+            after: None,
+            upto: None,
+        };
+        let mut sql = Sql::new("SELECT");
+        self.write_from(&mut sql);
+        self.write_where(&mut sql, everything)?;
+        sql.push(" LIMIT 1");
+        if self.table.may_lock {
+            sql.push(" FOR UPDATE SKIP LOCKED");
+        }
+        Ok(optional(connection, sql, doing).await?.is_some())
+    }
+
     /// Deletes the matching rows of a stretch. Locks them, and waits for rows that others hold.
     async fn delete_range(
         &self,
@@ -317,7 +333,8 @@ impl<'a> Walk<'a> {
             let rows = self
                 .delete_places(&mut transaction, everything, Some(asked), doing)
                 .await?;
-            let is_last = rows < u64::from(asked);
+            // Fewer than asked for are no sign of the end: a row that changed meanwhile is in another place, and stayed.
+            let is_last = rows < u64::from(asked) && !self.finds_more(&mut transaction, doing).await?;
             let locked = if is_last {
                 self.count(&mut transaction, everything, doing).await?
             } else {
