@@ -1,12 +1,14 @@
-//! How many rows a batch should have, so that it takes a quarter of a second on this machine at this hour.
+//! How many rows a batch should have, so that it takes a quarter of a second on this machine at this hour, and how long a
+//! walk may go on without one.
 //!
-//! It measures nothing itself and never goes over what the caller asked for.
+//! It measures no batch itself and never goes over what the caller asked for.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sereno_core::name::{RunId, TableName};
+use tokio::time::Instant;
 
 /// Short enough that row locks and replicas do not notice, long enough that commits do not cost more than rows.
 const BATCH_TARGET: Duration = Duration::from_millis(250);
@@ -17,8 +19,27 @@ const ROWS_FIRST: u32 = 5_000;
 /// Below this the commit costs more than the rows.
 const ROWS_MIN: u32 = 100;
 
+/// A walk over rows of which none matches comes back after this, with none and where it is: only between two calls a
+/// cancellation, the deadline and whoever watches get their turn.
+const WALK_LIMIT: Duration = Duration::from_secs(5);
+
 /// Forgetting a pace only means to learn it again; a server that lives for months must not remember every run.
 const PACES_MAX: usize = 1_024;
+
+/// How long a call walks on without a match.
+#[derive(Debug)]
+pub(super) struct Patience(Instant);
+
+impl Patience {
+    pub(super) fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    /// True when the call should come back, even with nothing.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.elapsed() >= WALK_LIMIT
+    }
+}
 
 /// The pace of every run on every table.
 #[derive(Debug, Default)]
@@ -69,6 +90,15 @@ mod tests {
         assert_eq!(next_rows(5_000, BATCH_TARGET), 5_000);
         assert_eq!(next_rows(5_000, Duration::from_secs(9)), 2_500);
         assert_eq!(next_rows(10, Duration::from_secs(9)), ROWS_MIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_walk_is_over_at_its_limit() {
+        let patience = Patience::begin();
+        tokio::time::advance(WALK_LIMIT.saturating_sub(Duration::from_millis(1))).await;
+        assert!(!patience.is_over());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(patience.is_over());
     }
 
     #[test]

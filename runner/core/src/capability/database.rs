@@ -144,8 +144,9 @@ impl DatabaseCapability {
                 .port
                 .preview_delete_batch(purge, &[], cursor, 1, &fence)
                 .await?;
-            if more.rows == 0 && more.cursor.is_none() {
-                return Ok(DeleteBatch { rows: 0, ..more });
+            if more.rows == 0 {
+                // The end, or a long walk on which nothing has matched yet.
+                return Ok(more);
             }
             return Err(CallError::Guard(format!(
                 "more rows match on {on} than its guards allowed when the run began"

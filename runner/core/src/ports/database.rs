@@ -308,7 +308,8 @@ pub trait Database: Send + Sync {
     /// The batches that were recorded beside their effects for `run`, in order.
     async fn recorded(&self, run: &RunId) -> Result<Vec<RecordedBatch>, DatabaseError>;
 
-    /// Deletes up to `max` rows in one short transaction with the fence's check and record.
+    /// Deletes up to `max` rows in one short transaction with the fence's check and record. After some seconds in which no
+    /// row matched it answers none, and the cursor to go on from.
     async fn delete_batch(
         &self,
         purge: &Purge,

@@ -1,9 +1,14 @@
 //! Purges of PostgreSQL beside others at work on the same rows, and over long ranges where little matches.
 
+use std::time::Duration;
+
+use sereno_core::ports::database::DeleteBatch;
+use sereno_core::value::{Operator, Value};
+use sereno_tests::postgres::shared;
+
 use super::postgres::wait_for_number;
 use super::world::World;
-use super::{CUTOFF, NO_INDEX, before, ids, purge, twenty_sessions, unfenced};
-use sereno_tests::postgres::shared;
+use super::{CUTOFF, NO_INDEX, before, condition, ids, purge, twenty_sessions, unfenced};
 
 /// Statements of the adapter that stand at a gate.
 const AT_GATE: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
@@ -61,4 +66,64 @@ async fn a_row_without_a_key_that_changes_under_every_batch_is_taken_in_the_end(
     }
     assert_eq!((rows.as_slice(), cursor), ([8, 1, 1].as_slice(), None));
     assert_eq!(ids(&world).await, (11..=20).collect::<Vec<_>>());
+}
+
+/// More rows than are looked at in one go, of which only the last matches, and a role that stands at the gate at the first.
+#[tokio::test]
+async fn a_long_walk_without_a_match_comes_back_before_its_end() {
+    for preview in [true, false] {
+        let world = World::postgres().await;
+        world.run(GATE).await;
+        world
+            .run(
+                "CREATE TABLE t (id integer PRIMARY KEY, at timestamptz, status text); \
+                 INSERT INTO t SELECT i, '2026-01-01', CASE i WHEN 60000 THEN 'sent' ELSE 'failed' END FROM generate_series(1, 60000) AS i; \
+                 CREATE INDEX ON t (at, id); ANALYZE t; ALTER TABLE t ENABLE ROW LEVEL SECURITY; \
+                 CREATE POLICY slow ON t USING (CASE id WHEN 1 THEN public.gate() ELSE true END)",
+            )
+            .await;
+        let cluster = shared().expect("a server");
+        let role = if preview { "walks_in_a_plan" } else { "walks" };
+        cluster
+            .execute(&format!("CREATE ROLE {role} LOGIN"))
+            .await
+            .expect("a role");
+        world.run(&format!("GRANT SELECT, DELETE ON t TO {role}")).await;
+        let walker = world.as_role(role).await;
+        let mut filter = before("at", CUTOFF);
+        filter.0.push(condition(
+            "status",
+            Operator::Equal,
+            Value::Text("sent".to_owned()),
+        ));
+        let purge = purge("t", "at", filter);
+        let fence = unfenced();
+        let batch = async |cursor: Option<String>| {
+            let batch = if preview {
+                walker
+                    .preview_delete_batch(&purge, &[], cursor.as_deref(), 100, &fence)
+                    .await
+            } else {
+                walker.delete_batch(&purge, cursor.as_deref(), 100, &fence).await
+            };
+            batch.expect("a batch")
+        };
+        let a_while = async {
+            wait_for_number(&world, AT_GATE, 1).await;
+            tokio::time::pause();
+            tokio::time::advance(Duration::from_secs(6)).await;
+            tokio::time::resume();
+            world.run(OPEN_GATE).await;
+        };
+        let (first, ()) = tokio::join!(batch(None), a_while);
+        assert_eq!((first.rows, first.locked), (0, 0), "preview: {preview}");
+        let cursor = first.cursor.expect("it has not come to the end");
+        let last = batch(Some(cursor)).await;
+        let expected = DeleteBatch {
+            rows: 1,
+            cursor: None,
+            locked: 0,
+        };
+        assert_eq!(last, expected, "preview: {preview}");
+    }
 }

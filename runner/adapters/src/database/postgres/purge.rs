@@ -12,7 +12,7 @@ use sqlx::{PgConnection, Row};
 
 use super::super::cursor::{Cursor, Key, Phase};
 use super::super::fault::Doing;
-use super::super::pace::Paces;
+use super::super::pace::{Paces, Patience};
 use super::super::refuse_empty;
 use super::super::sql::Sql;
 use super::catalogue::{self, Column, Table};
@@ -420,6 +420,7 @@ pub(super) async fn delete(
     // Smaller than the pace while a role that may not lock rows closes in on a locked one.
     let mut asked_max = max;
     let mut tries = 0;
+    let patience = Patience::begin();
     loop {
         let started = Instant::now();
         let asked = paces.rows(&fence.run, &purge.table, asked_max);
@@ -456,7 +457,7 @@ pub(super) async fn delete(
             paces.learn(&fence.run, &purge.table, asked, started.elapsed());
         }
         let is_open = is_open(&cursor, &done, &next);
-        if done.rows > 0 || !is_open {
+        if done.rows > 0 || !is_open || patience.is_over() {
             let locked = if is_open { 0 } else { next.locked };
             return Ok(DeleteBatch {
                 rows: done.rows,
@@ -469,7 +470,7 @@ pub(super) async fn delete(
     }
 }
 
-/// Counts what the next batch would delete; goes on until it has found something or come to the end. It cannot tell
+/// Counts what the next batch would delete; goes on until it has found something, come to the end or walked for long. It cannot tell
 /// a locked row from another.
 pub(super) async fn preview(
     session: &mut Session,
@@ -484,6 +485,7 @@ pub(super) async fn preview(
     let mut cursor = walk.cursor(purge, cursor)?;
     let max = max.max(1);
     let mut transaction = session.begin(Access::Read, LOCK_LIMIT).await?;
+    let patience = Patience::begin();
     loop {
         let done = if walk.by.is_empty() {
             let mut sql = Sql::new("SELECT pg_catalog.count(*) FROM (SELECT");
@@ -530,7 +532,7 @@ pub(super) async fn preview(
         };
         let next = advance(&cursor, &done);
         let is_open = is_open(&cursor, &done, &next);
-        if done.rows > 0 || !is_open {
+        if done.rows > 0 || !is_open || patience.is_over() {
             answer(doing, transaction.rollback()).await?;
             return Ok(DeleteBatch {
                 rows: done.rows,

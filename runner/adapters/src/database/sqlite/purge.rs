@@ -12,7 +12,7 @@ use sqlx::{Row, SqliteConnection, TypeInfo, ValueRef};
 
 use super::super::cursor::{Cursor, Key};
 use super::super::fault::Doing;
-use super::super::pace::Paces;
+use super::super::pace::{Paces, Patience};
 use super::super::sql::{Arg, Identifier, Sql};
 use super::super::{hex, refuse_empty};
 use super::catalogue::{self, Table};
@@ -245,6 +245,7 @@ pub(super) async fn delete(
     let doing = session.doing;
     let walk = Walk::new(session, purge, &[], format).await?;
     let mut cursor = walk.cursor(purge, cursor)?;
+    let patience = Patience::begin();
     loop {
         let started = Instant::now();
         let asked = paces.rows(&fence.run, &purge.table, max);
@@ -273,7 +274,7 @@ pub(super) async fn delete(
         if rows == u64::from(asked) {
             paces.learn(&fence.run, &purge.table, asked, started.elapsed());
         }
-        if rows > 0 || next.is_none() {
+        if rows > 0 || next.is_none() || patience.is_over() {
             return Ok(DeleteBatch {
                 rows,
                 cursor: next,
@@ -283,7 +284,7 @@ pub(super) async fn delete(
     }
 }
 
-/// Counts what the next batch would delete; goes on until it has found something or come to the end.
+/// Counts what the next batch would delete; goes on until it has found something, come to the end or walked for long.
 pub(super) async fn preview(
     session: &mut Session<'_>,
     format: TimeFormat,
@@ -295,6 +296,7 @@ pub(super) async fn preview(
     let doing = session.doing;
     let walk = Walk::new(session, purge, without, format).await?;
     let mut cursor = walk.cursor(purge, cursor)?;
+    let patience = Patience::begin();
     loop {
         let bounded = walk
             .bound(session.connection(), cursor.after.as_deref(), max.max(1), doing)
@@ -314,7 +316,7 @@ pub(super) async fn preview(
             cursor.after = Some(upto);
             cursor.write()
         });
-        if rows > 0 || next.is_none() {
+        if rows > 0 || next.is_none() || patience.is_over() {
             return Ok(DeleteBatch {
                 rows,
                 cursor: next,
