@@ -56,7 +56,7 @@ pub(crate) struct Reach {
 /// What a host call does with the time that is left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// It looks; it may take all of it.
+    /// It looks; it is let in as long as it could answer.
     Look,
     /// It changes or pages, and will be called again: it is refused when the time is nearly over.
     Step,
@@ -92,6 +92,13 @@ impl Reach {
         self.deadline
             .saturating_duration_since(Instant::now())
             .saturating_sub(self.reserve)
+    }
+
+    /// When a call under way is given up: the guest has half of what is kept back to end in order.
+    fn given_up_at(&self) -> Instant {
+        self.deadline
+            .checked_sub(self.reserve / 2)
+            .unwrap_or(self.deadline)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -162,8 +169,8 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Does the call's work, unless the run is cancelled or its time nearly over; puts errors into the contract's
-    /// words.
+    /// Does the call's work, unless the run is cancelled or its time nearly over, before it or during it; puts errors
+    /// into the contract's words.
     pub(crate) async fn answer<T>(
         self,
         work: impl Future<Output = Result<T, CallError>> + Send,
@@ -182,6 +189,7 @@ impl Call {
                 biased;
                 answer = Unmetered::new(Arc::clone(&reach.meter), work) => answer,
                 () = given_up => Err(CallError::Cancelled),
+                () = tokio::time::sleep_until(reach.given_up_at()) => Err(CallError::Deadline),
             }
         };
         answer.map_err(|error| {
