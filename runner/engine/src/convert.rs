@@ -16,6 +16,30 @@ const PAGE_MAX: u32 = 10_000;
 /// database is slow.
 const STEP_MAX: u32 = 100_000;
 
+/// Conditions of one filter: more than anybody writes down, few enough for a statement that holds several filters.
+const CONDITIONS_MAX: usize = 64;
+
+/// Globs and stamps of one filter of files: each is held against every name.
+const PATTERNS_MAX: usize = 256;
+
+/// All texts of one filter: a filter is kept, put into words and recorded for as long as its run is.
+const FILTER_BYTES_MAX: usize = 16 << 10;
+
+/// Refuses a filter of too many parts, or too long ones.
+fn bounded(parts: usize, parts_max: usize, what: &str, bytes: usize) -> Result<(), CallError> {
+    if parts > parts_max {
+        return Err(invalid(format!(
+            "a filter of {parts} {what}; it may have {parts_max}"
+        )));
+    }
+    if bytes > FILTER_BYTES_MAX {
+        return Err(invalid(format!(
+            "a filter of {bytes} bytes of text; it may have {FILTER_BYTES_MAX}"
+        )));
+    }
+    Ok(())
+}
+
 fn invalid(text: impl Into<String>) -> CallError {
     CallError::Invalid(text.into())
 }
@@ -57,6 +81,14 @@ pub(crate) fn value_out(value: Value) -> types::Value {
 }
 
 pub(crate) fn filter(conditions: Vec<types::Condition>) -> Result<Filter, CallError> {
+    let texts = conditions.iter().map(|condition| {
+        let value = match &condition.value {
+            types::Value::Text(text) | types::Value::Other(text) => text.len(),
+            _ => 0,
+        };
+        condition.column.len() + value
+    });
+    bounded(conditions.len(), CONDITIONS_MAX, "conditions", texts.sum())?;
     let conditions = conditions.into_iter().map(|condition| {
         let op = Operator::parse(&condition.op)
             .ok_or_else(|| invalid(format!("`{}` is no comparison", condition.op)))?;
@@ -84,6 +116,14 @@ pub(crate) fn file_filter(filter: files::FileFilter) -> Result<FileFilter, CallE
             "this host knows no attribute `{name}` of a file filter"
         )));
     }
+    let globs = || filter.include.iter().chain(&filter.exclude);
+    let patterns = globs().count() + filter.age_by.len();
+    bounded(
+        patterns,
+        PATTERNS_MAX,
+        "globs and stamps",
+        globs().map(String::len).sum(),
+    )?;
     let age_by = filter.age_by.iter().map(|stamp| {
         Stamp::parse(stamp)
             .ok_or_else(|| invalid(format!("`{stamp}` is no stamp; there are mtime, ctime and btime")))
@@ -203,6 +243,35 @@ mod tests {
                 "{column} {op} {value:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_filter_has_so_many_parts_and_so_much_text_and_no_more() {
+        let conditions = |count| vec![condition("a", "=", types::Value::Integer(1)); count];
+        assert!(filter(conditions(CONDITIONS_MAX)).is_ok());
+        assert!(is_invalid(&filter(conditions(CONDITIONS_MAX + 1))));
+        let long = |bytes| vec![condition("a", "=", types::Value::Text("x".repeat(bytes - 1)))];
+        assert!(filter(long(FILTER_BYTES_MAX)).is_ok());
+        assert!(is_invalid(&filter(long(FILTER_BYTES_MAX + 1))));
+
+        let globs = |include, exclude| files::FileFilter {
+            include: vec!["*".to_owned(); include],
+            exclude: vec!["*".to_owned(); exclude],
+            ..bare()
+        };
+        assert!(file_filter(globs(PATTERNS_MAX - 1, 1)).is_ok());
+        assert!(is_invalid(&file_filter(globs(PATTERNS_MAX, 1))));
+        let long = |bytes| files::FileFilter {
+            include: vec!["x".repeat(bytes)],
+            ..bare()
+        };
+        assert!(file_filter(long(FILTER_BYTES_MAX)).is_ok());
+        assert!(is_invalid(&file_filter(long(FILTER_BYTES_MAX + 1))));
+        let stamps = files::FileFilter {
+            age_by: vec!["mtime".to_owned(); PATTERNS_MAX + 1],
+            ..bare()
+        };
+        assert!(is_invalid(&file_filter(stamps)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::Hold;
+use super::{Begun, Hold};
 use crate::grant::{Authority, Path, Verb};
 use crate::guard::GuardState;
 use crate::job::NamedQuery;
@@ -31,6 +31,7 @@ pub struct DatabaseCapability {
     hold: Arc<Hold>,
     /// The purges that passed their guards.
     open: Mutex<Vec<OpenPurge>>,
+    begun: Begun,
 }
 
 struct OpenPurge {
@@ -72,6 +73,7 @@ impl DatabaseCapability {
             authority,
             hold,
             open: Mutex::new(Vec::new()),
+            begun: Begun::default(),
         }
     }
 
@@ -123,6 +125,7 @@ impl DatabaseCapability {
         let at = if let Some(at) = open.iter().position(|known| known.purge == purge) {
             at
         } else {
+            self.begun.another(&on)?;
             let opened = self.open_purge(&on, purge).await?;
             open.push(opened);
             open.len() - 1

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::Hold;
+use super::{Begun, Hold};
 use crate::effect::is_same;
 use crate::grant::{Path, Verb};
 use crate::guard::GuardState;
@@ -29,6 +29,7 @@ pub struct DirectoryCapability {
     hold: Arc<Hold>,
     /// The removals that passed their guards.
     open: Mutex<Vec<FileFilter>>,
+    begun: Begun,
 }
 
 impl From<FilesError> for CallError {
@@ -51,6 +52,7 @@ impl DirectoryCapability {
             clock,
             hold,
             open: Mutex::new(Vec::new()),
+            begun: Begun::default(),
         }
     }
 
@@ -189,6 +191,7 @@ impl DirectoryCapability {
     async fn pass_guards(&self, filter: &FileFilter) -> Result<Allowance, CallError> {
         let mut open = self.open.lock().await;
         if !open.contains(filter) {
+            self.begun.another(&self.on)?;
             self.open_removal(filter).await?;
             open.push(filter.clone());
         }

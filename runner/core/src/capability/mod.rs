@@ -8,6 +8,7 @@ mod files;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +27,26 @@ pub use files::DirectoryCapability;
 
 /// How much more than its plan an apply may change before it is something else than what was consented to.
 const PLAN_TOLERANCE: f64 = 1.1;
+
+/// Purges or removals that an attempt may begin on one target, whether or not their guards let them pass: each is kept,
+/// worded and recorded, and looked through for every batch. No operator's job has as many.
+const BEGUN_MAX: usize = 256;
+
+/// What an attempt has begun on one target.
+#[derive(Debug, Default)]
+struct Begun(AtomicUsize);
+
+impl Begun {
+    /// Counts one more, or refuses it.
+    fn another(&self, on: &str) -> Result<(), CallError> {
+        if self.0.fetch_add(1, Ordering::Relaxed) < BEGUN_MAX {
+            return Ok(());
+        }
+        Err(CallError::Limit(format!(
+            "a run may begin at most {BEGUN_MAX} removals with filters of their own on a target, and this one has on {on}"
+        )))
+    }
+}
 
 /// Writes a run's events to the ledger.
 #[async_trait]

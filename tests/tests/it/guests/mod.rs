@@ -500,6 +500,20 @@ async fn a_guest_is_told_in_time_that_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_guest_begins_so_many_removals_and_no_more() {
+    let host = PluginHost::new(options());
+    let directory = Arc::new(Bottomless::default());
+    let run = patient(Run::of("filter-hoard").on(directory.clone()));
+    let ended = run.go(&host).await;
+    assert!(
+        matches!(&ended.end, GuestEnd::PassedOn(CallError::Limit(text)) if text.contains("at most 256 removals")),
+        "{:?}",
+        ended.end
+    );
+    assert_eq!(directory.removals.load(Ordering::SeqCst), 256);
+}
+
+#[tokio::test]
 async fn an_error_that_was_answered_is_believed_in_the_hosts_words() {
     let host = PluginHost::new(options());
     let ended = Run::of("sleep-in-call").on(Arc::new(Missing)).go(&host).await;
