@@ -3,13 +3,36 @@
 //! It adds up; it does not decide. The capabilities write it, `dispatch::settle` reads it into the report.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::report::{Effect, Finding, Measurement};
 
 /// Effects, findings and measurements of one attempt, shared by the capabilities that write them.
 #[derive(Debug, Default)]
-pub struct Book(Mutex<Pages>);
+pub struct Book {
+    pages: Mutex<Pages>,
+    unsure: AtomicBool,
+}
+
+/// A change of which nobody knows yet what it did. Dropped before it is [`over`](Self::over), it leaves the book unsure.
+#[must_use = "it ends when it is dropped"]
+pub struct UnderWay<'a>(Option<&'a Book>);
+
+impl UnderWay<'_> {
+    /// What the change did is in the book and in the ledger.
+    pub fn over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(book) = self.0 {
+            book.unsure.store(true, Ordering::Relaxed);
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Pages {
@@ -49,7 +72,17 @@ pub fn add(effects: &mut Vec<Effect>, part: &Effect) {
 impl Book {
     fn pages<T>(&self, f: impl FnOnce(&mut Pages) -> T) -> T {
         // Nothing panics while it holds the lock, and counts stay true if something ever does.
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.pages.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A change begins.
+    pub fn under_way(&self) -> UnderWay<'_> {
+        UnderWay(Some(self))
+    }
+
+    /// True when a change was given up before it was told: it may have done more than is written here.
+    pub fn is_unsure(&self) -> bool {
+        self.unsure.load(Ordering::Relaxed)
     }
 
     /// Adds a part of an effect.

@@ -13,12 +13,14 @@ use sereno_core::dispatch::{DispatchError, Services, Stop, rescue, submit};
 use sereno_core::name::TargetName;
 use sereno_core::ports::clock::Clock as _;
 use sereno_core::ports::database::{Database, DatabaseError, Fence, Progress};
-use sereno_core::ports::files::{Directory, FilesError};
+use sereno_core::ports::files::{
+    Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary,
+};
 use sereno_core::ports::ledger::{Flag, RunQuery, Start};
 use sereno_core::ports::plugins::Targets;
 use sereno_core::report::{Effect, Report};
 use sereno_core::run::{Mode, Outcome, RunEvent, RunRequest, Skip};
-use sereno_core::value::{Filter, Operator, Value};
+use sereno_core::value::{FileFilter, Filter, Operator, Value};
 use sereno_tests::house::House;
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -143,6 +145,118 @@ async fn of_two_deliveries_of_one_key_the_later_answers_what_the_other_did() {
     );
     assert_eq!(outcomes(&house.services).await, [(1, "succeeded".to_owned())]);
     assert_eq!(files(folder.path()), young());
+}
+
+/// A directory whose removals are done and never answered.
+struct Mute(Arc<dyn Directory>);
+
+#[async_trait::async_trait]
+impl Directory for Mute {
+    async fn usage(&self) -> Result<DiskUsage, FilesError> {
+        self.0.usage().await
+    }
+
+    async fn files_up_to(&self, recursive: bool, limit: u64) -> Result<u64, FilesError> {
+        self.0.files_up_to(recursive, limit).await
+    }
+
+    async fn summarize(&self, filter: &FileFilter, without: &[FileFilter]) -> Result<Summary, FilesError> {
+        self.0.summarize(filter, without).await
+    }
+
+    async fn age_histogram(
+        &self,
+        filter: &FileFilter,
+        without: &[FileFilter],
+        span: Span,
+    ) -> Result<Vec<Bucket>, FilesError> {
+        self.0.age_histogram(filter, without, span).await
+    }
+
+    async fn entries(
+        &self,
+        filter: &FileFilter,
+        without: &[FileFilter],
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Page, FilesError> {
+        self.0.entries(filter, without, cursor, max).await
+    }
+
+    async fn remove_batch(
+        &self,
+        filter: &FileFilter,
+        cursor: Option<&str>,
+        max: u32,
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError> {
+        self.0.remove_batch(filter, cursor, max, allowance).await?;
+        std::future::pending().await
+    }
+
+    async fn preview_remove_batch(
+        &self,
+        filter: &FileFilter,
+        without: &[FileFilter],
+        cursor: Option<&str>,
+        max: u32,
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError> {
+        self.0
+            .preview_remove_batch(filter, without, cursor, max, allowance)
+            .await
+    }
+
+    async fn remove(
+        &self,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError> {
+        self.0.remove(paths, filter, allowance).await
+    }
+
+    async fn preview_remove(
+        &self,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+        without: &[FileFilter],
+        allowance: Allowance,
+    ) -> Result<Removal, FilesError> {
+        self.0.preview_remove(paths, filter, without, allowance).await
+    }
+}
+
+struct Muted(Arc<dyn Targets>);
+
+#[async_trait::async_trait]
+impl Targets for Muted {
+    async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, DatabaseError> {
+        self.0.database(name).await
+    }
+
+    async fn directory(&self, name: &TargetName) -> Result<Arc<dyn Directory>, FilesError> {
+        Ok(Arc::new(Mute(self.0.directory(name).await?)))
+    }
+}
+
+/// The guest is told that its time is over and ends in order; what the call did in the meantime nobody counted.
+#[tokio::test]
+async fn a_batch_whose_answer_nobody_heard_is_told() {
+    let folder = temp(40);
+    let mut house = aged(CONFIGURATION, &folder);
+    house.services.targets = Arc::new(Muted(Arc::clone(&house.services.targets)));
+    let once = RunRequest {
+        once: true,
+        ..keyed("steps", "k")
+    };
+    let report = house.submit(once).await.unwrap();
+    assert_eq!(report.outcome, Outcome::Continued, "{report:#?}");
+    assert_eq!(removed(&report.effects_of_key()), 0);
+    assert!(
+        matches!(&report.notes[..], [note] if note.contains("never recorded")),
+        "{report:#?}"
+    );
 }
 
 /// What a watcher does at the first effect.

@@ -156,6 +156,7 @@ impl DatabaseCapability {
             )));
         }
         let asked = rows_left.map_or(max, |left| max.min(u32::try_from(left).unwrap_or(u32::MAX)));
+        let under_way = self.hold.book.under_way();
         let batch = self.port.delete_batch(purge, cursor, asked, &fence).await?;
         let part = Effect {
             done: if self.hold.mode == Mode::Apply {
@@ -169,6 +170,7 @@ impl DatabaseCapability {
         if part.done > 0 || part.skipped > 0 {
             self.hold.note(None, part).await?;
         }
+        under_way.over();
         Ok(batch)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::{Begun, Hold};
-use crate::effect::is_same;
+use crate::effect::{UnderWay, is_same};
 use crate::grant::{Path, Verb};
 use crate::guard::GuardState;
 use crate::name::TargetName;
@@ -90,16 +90,18 @@ impl DirectoryCapability {
     ) -> Result<Removal, CallError> {
         let allowance = self.pass_guards(&filter).await?;
         self.intend(&filter).await?;
+        let under_way = self.hold.book.under_way();
         let removal = self.port.remove_batch(&filter, cursor, max, allowance).await?;
-        self.settle(&filter, removal).await
+        self.settle(&filter, removal, under_way).await
     }
 
     /// The named files, each only while it matches.
     pub async fn remove(&self, paths: &[Vec<u8>], filter: FileFilter) -> Result<Removal, CallError> {
         let allowance = self.pass_guards(&filter).await?;
         self.intend(&filter).await?;
+        let under_way = self.hold.book.under_way();
         let removal = self.port.remove(paths, &filter, allowance).await?;
-        self.settle(&filter, removal).await
+        self.settle(&filter, removal, under_way).await
     }
 
     /// A crash between a removal and its record leaves this line behind.
@@ -111,7 +113,12 @@ impl DirectoryCapability {
         self.hold.recorder.record(vec![RunEvent::Intent { effect }]).await
     }
 
-    async fn settle(&self, filter: &FileFilter, removal: Removal) -> Result<Removal, CallError> {
+    async fn settle(
+        &self,
+        filter: &FileFilter,
+        removal: Removal,
+        under_way: UnderWay<'_>,
+    ) -> Result<Removal, CallError> {
         let apply = self.hold.mode == Mode::Apply;
         let mut files = Effect {
             planned: removal.files + removal.skipped,
@@ -133,6 +140,7 @@ impl DirectoryCapability {
             };
             self.hold.note(None, directories).await?;
         }
+        under_way.over();
         stopped.map(|()| removal)
     }
 

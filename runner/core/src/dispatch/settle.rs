@@ -29,17 +29,6 @@ pub(super) enum Ending {
 }
 
 impl Ending {
-    /// True when the guest came to its own end: then nothing of it was dropped in the middle.
-    fn is_whole(&self) -> bool {
-        matches!(
-            self,
-            Self::Guest(GuestRun {
-                end: GuestEnd::Done | GuestEnd::More(_),
-                ..
-            })
-        )
-    }
-
     fn used(&self) -> LimitsUsed {
         match self {
             Self::Guest(run) => run.used,
@@ -63,7 +52,7 @@ pub(super) async fn settle(
     let mut effects = book.effects();
     let used = ending.used();
     let mut notes = Vec::new();
-    if row.mode == Mode::Apply && !ending.is_whole() {
+    if row.mode == Mode::Apply && book.is_unsure() {
         notes = recount(services, admitted, fences, &mut effects).await?;
     }
     let outcome = outcome(&ending, &effects, row.mode, &admitted.history);
