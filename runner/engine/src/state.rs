@@ -58,7 +58,8 @@ pub(crate) struct Reach {
 pub(crate) enum Pace {
     /// It looks; it is let in as long as it could answer.
     Look,
-    /// It changes or pages, and will be called again: it is refused when the time is nearly over.
+    /// It changes or pages, and will be called again: it is refused when the time is nearly over. Once begun it is not
+    /// given up for that: a guest that ends in order is believed in what was counted.
     Step,
 }
 
@@ -94,7 +95,7 @@ impl Reach {
             .saturating_sub(self.reserve)
     }
 
-    /// When a call under way is given up: the guest has half of what is kept back to end in order.
+    /// When a look under way is given up: the guest has half of what is kept back to end in order.
     fn given_up_at(&self) -> Instant {
         self.deadline
             .checked_sub(self.reserve / 2)
@@ -189,7 +190,9 @@ impl Call {
                 biased;
                 answer = Unmetered::new(Arc::clone(&reach.meter), work) => answer,
                 () = given_up => Err(CallError::Cancelled),
-                () = tokio::time::sleep_until(reach.given_up_at()) => Err(CallError::Deadline),
+                () = tokio::time::sleep_until(reach.given_up_at()), if self.pace == Pace::Look => {
+                    Err(CallError::Deadline)
+                }
             }
         };
         answer.map_err(|error| {

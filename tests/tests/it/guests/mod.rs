@@ -419,7 +419,7 @@ async fn what_was_not_granted_is_denied_with_the_line_to_add() {
 }
 
 #[tokio::test]
-async fn a_host_call_that_does_not_answer_is_given_up_while_the_guest_can_still_end() {
+async fn a_look_that_does_not_answer_is_given_up_while_the_guest_can_still_end() {
     let host = PluginHost::new(options());
     let directory = Arc::new(Still::default());
     let run = Run::of("sleep-in-call").on(directory.clone());
@@ -436,6 +436,22 @@ async fn a_host_call_that_does_not_answer_is_given_up_while_the_guest_can_still_
         "waiting is not computing: {:?}",
         ended.used
     );
+}
+
+#[tokio::test]
+async fn a_change_under_way_is_given_up_by_the_wall_alone() {
+    let host = PluginHost::new(options());
+    let directory = Arc::new(Still::default());
+    let run = Run::of("step-by-step").on(directory.clone());
+    let ended = Run {
+        time_left: Duration::from_millis(500),
+        ..run
+    }
+    .go(&host)
+    .await;
+    // It may have been done: only an end that the guest did not choose is held against what is recorded.
+    assert_eq!(label(&ended.end), "limit(wall)", "{:?}", ended.end);
+    assert!(directory.dropped.load(Ordering::SeqCst));
 }
 
 #[tokio::test]
