@@ -260,14 +260,6 @@ impl Outcome {
             Self::Succeeded | Self::Continued | Self::Cancelled | Self::Interrupted => None,
         }
     }
-
-    /// True when a later delivery may do better.
-    pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::Retryable(_) | Self::Unreachable(_) | Self::Cancelled | Self::Interrupted | Self::Lost(_)
-        )
-    }
 }
 
 fn kebab(value: &impl Serialize) -> String {

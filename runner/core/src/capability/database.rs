@@ -168,7 +168,7 @@ impl DatabaseCapability {
             ..rows_effect(&on, purge)
         };
         if part.done > 0 || part.skipped > 0 {
-            self.hold.note(None, part).await?;
+            self.hold.note(part).await?;
         }
         under_way.over();
         Ok(batch)
@@ -216,7 +216,7 @@ impl DatabaseCapability {
             effect.skipped = 1;
         }
         effect.bytes = upkeep.bytes;
-        self.hold.note(None, effect).await?;
+        self.hold.note(effect).await?;
         Ok(upkeep)
     }
 
@@ -263,7 +263,7 @@ impl DatabaseCapability {
         for hazard in &hazards {
             self.hold.hazard(on, &hazard.name, &hazard.text);
         }
-        self.hold.note(None, effect.clone()).await?;
+        self.hold.note(effect.clone()).await?;
         self.hold.stop_at(&effect)?;
         let whole = total + before;
         Ok(OpenPurge { purge, whole })

@@ -131,14 +131,14 @@ impl DirectoryCapability {
             files.guard = self.exhausted(filter, &removal);
         }
         let stopped = self.hold.stop_at(&files);
-        self.hold.note(None, files).await?;
+        self.hold.note(files).await?;
         if removal.directories > 0 {
             let directories = Effect {
                 planned: removal.directories,
                 done: if apply { removal.directories } else { 0 },
                 ..self.effect(filter, "directories")
             };
-            self.hold.note(None, directories).await?;
+            self.hold.note(directories).await?;
         }
         under_way.over();
         stopped.map(|()| removal)
@@ -282,7 +282,7 @@ impl DirectoryCapability {
         };
         let too_young = self.hold.judge_cutoff(cutoff, self.clock.now());
         let effect = effect.judged(counted.into_iter().chain(too_young));
-        self.hold.note(None, effect.clone()).await?;
+        self.hold.note(effect.clone()).await?;
         self.hold.stop_at(&effect)
     }
 

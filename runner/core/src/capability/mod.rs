@@ -82,8 +82,8 @@ pub struct Hold {
 }
 
 impl Hold {
-    /// Adds `part` to the book and the ledger, with `first` written before it.
-    async fn note(&self, first: Option<RunEvent>, part: Effect) -> Result<(), CallError> {
+    /// Adds `part` to the book and the ledger.
+    async fn note(&self, part: Effect) -> Result<(), CallError> {
         self.book.effect(&part);
         if let Some(sum) = self.book.effects().iter().find(|effect| is_same(effect, &part)) {
             self.progress.effect(sum);
@@ -91,9 +91,7 @@ impl Hold {
         let event = RunEvent::Effect {
             effect: Box::new(part),
         };
-        self.recorder
-            .record(first.into_iter().chain([event]).collect())
-            .await
+        self.recorder.record(vec![event]).await
     }
 
     /// What the key has taken so far, this attempt included, in whatever words: where `effect` is, and everywhere.

@@ -11,6 +11,7 @@ use sereno_core::value::{Filter, Operator, Value};
 use sereno_tests::postgres::shared;
 use sqlx::PgConnection;
 
+use super::upkeep::as_planned;
 use super::world::{World, options};
 use super::{
     CUTOFF, INDEX, NO_INDEX, at, before, condition, delete_all, fence, ids, preview_all, purge, run_id,
@@ -667,21 +668,11 @@ async fn a_table_that_somebody_holds_is_not_vacuumed_and_says_so() {
                 index: "user_sessions_age".to_owned(),
             },
         ] {
-            let planned = world
-                .database
-                .preview_upkeep(&task, LIMIT, &unfenced())
-                .await
-                .expect("a preview");
-            let did = world
-                .database
-                .upkeep(&task, LIMIT, &unfenced())
-                .await
-                .expect("an answer");
+            let did = as_planned(&world, &task, LIMIT).await;
             assert!(
                 !did.done && did.note.as_deref().is_some_and(|note| note.contains("holds")),
                 "{task:?} {did:?}"
             );
-            assert_eq!(planned, did);
         }
         say(&mut other, "ROLLBACK").await;
     }
@@ -714,21 +705,11 @@ async fn a_locked_partition_is_named_and_the_others_are_vacuumed() {
         table: table("logs"),
         analyze: false,
     };
-    let planned = world
-        .database
-        .preview_upkeep(&task, LIMIT, &unfenced())
-        .await
-        .expect("a preview");
-    let did = world
-        .database
-        .upkeep(&task, LIMIT, &unfenced())
-        .await
-        .expect("an answer");
+    let did = as_planned(&world, &task, LIMIT).await;
     assert_eq!(
         did.note.as_deref(),
         Some("1 of 2 partitions were locked and skipped: logs_2")
     );
-    assert_eq!(planned, did);
     let vacuumed = "SELECT relname::text FROM pg_stat_user_tables WHERE vacuum_count > 0";
     assert_eq!(world.texts(vacuumed).await, ["logs_1"]);
     say(&mut other, "ROLLBACK").await;
@@ -782,19 +763,9 @@ async fn vacuum_makes_dead_rows_reusable_and_counts_their_bytes() {
         table: table("t"),
         analyze: true,
     };
-    let planned = world
-        .database
-        .preview_upkeep(&task, LIMIT, &unfenced())
-        .await
-        .expect("a preview");
-    let did = world
-        .database
-        .upkeep(&task, LIMIT, &unfenced())
-        .await
-        .expect("upkeep");
+    let did = as_planned(&world, &task, LIMIT).await;
     assert!(did.done && did.note.is_none(), "{did:?}");
     assert!(did.bytes.is_some_and(|bytes| bytes > 700_000), "{did:?}");
-    assert_eq!(planned, did);
     let after = world
         .database
         .table_statistics(&table("t"))

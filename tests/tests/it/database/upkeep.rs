@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sereno_core::ports::database::UpkeepTask;
+use sereno_core::ports::database::{Upkeep, UpkeepTask};
 
 use super::postgres::{say, wait_for_number};
 use super::world::World;
@@ -10,6 +10,15 @@ use super::{INDEX, table, twenty_sessions, unfenced};
 
 /// Room for all upkeep of these tests.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Plans a task and does it; the answer, which is the same for both.
+pub(super) async fn as_planned(world: &World, task: &UpkeepTask, limit: Duration) -> Upkeep {
+    let planned = world.database.preview_upkeep(task, limit, &unfenced()).await;
+    let did = world.database.upkeep(task, limit, &unfenced()).await;
+    let did = did.expect("an answer");
+    assert_eq!(planned.expect("a preview"), did, "{task:?}");
+    did
+}
 
 pub(super) async fn upkeep_that_would_not_fit_is_not_begun(world: World) {
     twenty_sessions(&world, INDEX).await;
@@ -30,22 +39,12 @@ pub(super) async fn upkeep_that_would_not_fit_is_not_begun(world: World) {
         analyze: false,
     };
     let small = Duration::from_millis(2);
-    let planned = world
-        .database
-        .preview_upkeep(&task, small, &unfenced())
-        .await
-        .expect("a preview");
-    let did = world
-        .database
-        .upkeep(&task, small, &unfenced())
-        .await
-        .expect("an answer");
+    let did = as_planned(&world, &task, small).await;
     let note = did.note.as_deref().unwrap_or_default();
     assert!(
         !did.done && note.starts_with("skipped: it would not fit into the time left: about "),
         "{did:?}"
     );
-    assert_eq!(planned, did);
     for done in [
         world.database.preview_upkeep(&task, LIMIT, &unfenced()).await,
         world.database.upkeep(&task, LIMIT, &unfenced()).await,
@@ -65,16 +64,7 @@ async fn a_rebuild_that_would_not_fit_leaves_nothing_behind() {
         index: "t_id".to_owned(),
     };
     let small = Duration::from_millis(50);
-    let planned = world
-        .database
-        .preview_upkeep(&task, small, &unfenced())
-        .await
-        .expect("a preview");
-    let did = world
-        .database
-        .upkeep(&task, small, &unfenced())
-        .await
-        .expect("an answer");
+    let did = as_planned(&world, &task, small).await;
     assert!(
         !did.done
             && did
@@ -83,7 +73,6 @@ async fn a_rebuild_that_would_not_fit_leaves_nothing_behind() {
                 .is_some_and(|note| note.contains("would not fit")),
         "{did:?}"
     );
-    assert_eq!(planned, did);
     let indexes = world.database.indexes(&table("t")).await.expect("indexes");
     assert_eq!(indexes.len(), 1, "{indexes:?}");
 }
@@ -108,21 +97,11 @@ async fn leaves_of_one_name_are_told_apart() {
         table: table("logs"),
         analyze: false,
     };
-    let planned = world
-        .database
-        .preview_upkeep(&task, LIMIT, &unfenced())
-        .await
-        .expect("a preview");
-    let did = world
-        .database
-        .upkeep(&task, LIMIT, &unfenced())
-        .await
-        .expect("an answer");
+    let did = as_planned(&world, &task, LIMIT).await;
     assert_eq!(
         did.note.as_deref(),
         Some("1 of 2 partitions were locked and skipped: archive.part")
     );
-    assert_eq!(planned, did);
 }
 
 #[tokio::test]
