@@ -44,7 +44,7 @@ const TRIES_MAX: u32 = 100;
 #[derive(Debug)]
 pub struct PostgresLedger {
     pool: PgPool,
-    /// When the server was last out of reach: no connection that rested since then is trusted.
+    /// When the server was last out of reach: no connection that is older is used without a question.
     trouble: Arc<Mutex<Option<StdInstant>>>,
 }
 
@@ -77,8 +77,8 @@ impl PostgresLedger {
             .test_before_acquire(false)
             .before_acquire(move |connection, about| {
                 let last = *seen.lock().unwrap_or_else(PoisonError::into_inner);
-                let trusted = about.idle_for < TRUSTED_FOR
-                    && last.is_none_or(|trouble| about.idle_for < trouble.elapsed());
+                let trusted =
+                    about.idle_for < TRUSTED_FOR && last.is_none_or(|trouble| about.age < trouble.elapsed());
                 Box::pin(async move { Ok(trusted || connection.ping().await.is_ok()) })
             })
             .connect_with(options)
