@@ -108,6 +108,13 @@ pub struct DatabaseTarget {
     pub scratch: bool,
 }
 
+impl DatabaseTarget {
+    /// True when it is a file, which is this machine's own as a directory is.
+    pub fn is_of_host(&self) -> bool {
+        self.url.reference().contains("sqlite:")
+    }
+}
+
 /// How a SQLite column keeps time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

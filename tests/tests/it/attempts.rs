@@ -377,6 +377,40 @@ grant = { database.app.tables.user_sessions = ["read", "delete"] }
         .await
         .unwrap();
     assert_eq!(left, [2]);
+    // A neighbour of that name has a file of its own, of which nothing is asked and to which nothing is written.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/app.db?mode=rwc", elsewhere.path().display());
+    let mut theirs = <sqlx::SqliteConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    sqlx::raw_sql("CREATE TABLE user_sessions (id INTEGER PRIMARY KEY, updated_at TEXT NOT NULL)")
+        .execute(&mut theirs)
+        .await
+        .unwrap();
+    let mut neighbour = House::new(configuration, elsewhere.path()).unwrap();
+    neighbour.services.host = "neighbour".to_owned();
+    let mut new = new_run(&id("b"), "other", "sessions", neighbour.clock.now());
+    new.row.targets = vec!["database.app".to_owned()];
+    let leased = format!("{scope}@{}", services.host);
+    let start = neighbour
+        .services
+        .ledger
+        .start(new, &[leased], ttl)
+        .await
+        .unwrap();
+    assert!(matches!(start, Start::Begun(..)));
+    neighbour.clock.advance(Duration::from_mins(2));
+    assert_eq!(rescue(&neighbour.services).await.unwrap().len(), 1);
+    let closed = neighbour.services.ledger.report(&id("b")).await.unwrap().unwrap();
+    assert!(
+        closed.notes[0].contains("of the machine that the run was on"),
+        "{closed:#?}"
+    );
+    let tables: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE type = 'table'")
+        .fetch_all(&mut theirs)
+        .await
+        .unwrap();
+    assert_eq!(tables, ["user_sessions"]);
     // Nobody had told the ledger of the first batch; the report has it from beside the rows.
     let report = services.ledger.report(&id("a")).await.unwrap().unwrap();
     assert_eq!(removed(&report.effects_of_key()), 1, "{report:#?}");

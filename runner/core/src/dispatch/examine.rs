@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use super::{DispatchError, Problem, Services};
 use crate::config::diagnostic::did_you_mean;
 use crate::grant::{Authority, Denied, Need, Path, Verb};
-use crate::job::{Config, Job, Scope, SecretText};
+use crate::job::{Config, DatabaseTarget, Job, Scope};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
 use crate::plan::{PlannedDatabase, PlannedDirectory};
@@ -110,10 +110,8 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
                 ("directory", name, found.map(|found| found.scope == Scope::Host))
             }
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
-                // A SQLite file is this machine's own, as a directory is.
-                let is_file = |url: &SecretText| url.reference().contains("sqlite:");
                 let found = config.databases.get(name);
-                ("database", name, found.map(|found| is_file(&found.url)))
+                ("database", name, found.map(DatabaseTarget::is_of_host))
             }
         };
         match is_host_scoped {

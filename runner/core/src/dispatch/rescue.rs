@@ -8,7 +8,7 @@ use super::reconcile::{note_of_intents, open_intents, reconcile};
 use super::report::{by_target, empty_report, target_of};
 use super::{DispatchError, Services};
 use crate::effect::add;
-use crate::job::FenceKind;
+use crate::job::{DatabaseTarget, FenceKind};
 use crate::name::TargetName;
 use crate::ports::database::Fence;
 use crate::ports::ledger::{Lease, LedgerError, RunRow};
@@ -56,8 +56,11 @@ async fn close(services: &Services, row: &RunRow) -> Result<(), DispatchError> {
         else {
             continue;
         };
-        let fences = fences(services, row, target, &leases);
-        if let Err(reason) = ask(services, &name, &fences, row, &mut effects).await {
+        let asked = match fences(services, row, &name, target, &leases) {
+            Some(fences) => ask(services, &name, &fences, row, &mut effects).await,
+            None => Err("it is a file of the machine that the run was on".to_owned()),
+        };
+        if let Err(reason) = asked {
             notes.push(format!("{target} could not be asked what the run did: {reason}"));
         }
     }
@@ -83,16 +86,31 @@ async fn close(services: &Services, row: &RunRow) -> Result<(), DispatchError> {
     }
 }
 
-/// The fences that keep a sleeper from the tables of `target`.
-fn fences(services: &Services, row: &RunRow, target: &str, leases: &[Lease]) -> Vec<Fence> {
+/// The fences that keep a sleeper from the tables of `target`; none when that is another machine's own.
+fn fences(
+    services: &Services,
+    row: &RunRow,
+    name: &TargetName,
+    target: &str,
+    leases: &[Lease],
+) -> Option<Vec<Fence>> {
     let host = of_host(services);
     let jobs = &services.config.jobs;
-    let fence = |lease: &Lease| Fence {
-        run: row.id.clone(),
-        attempt: row.attempt,
-        scope: lease.scope.strip_suffix(&host).unwrap_or(&lease.scope).to_owned(),
-        token: lease.token,
-        in_database: true,
+    let database = services.config.databases.get(name);
+    let is_of_host = database.is_some_and(DatabaseTarget::is_of_host);
+    let fence = |lease: &Lease| {
+        let scope = if is_of_host {
+            lease.scope.strip_suffix(&host)?
+        } else {
+            &lease.scope
+        };
+        Some(Fence {
+            run: row.id.clone(),
+            attempt: row.attempt,
+            scope: scope.to_owned(),
+            token: lease.token,
+            in_database: true,
+        })
     };
     let fenced = jobs
         .get(&row.job)

@@ -10,6 +10,7 @@ use super::{CONTINUATIONS_MAX, DispatchError, Services, Stop};
 use crate::capability::explain_all;
 use crate::effect::Book;
 use crate::job::FenceKind;
+use crate::name::TargetName;
 use crate::ports::database::Fence;
 use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::{CallError, GuestEnd, GuestFailure, GuestRun, PluginError};
@@ -44,7 +45,7 @@ pub(super) async fn settle(
     admitted: &Admitted,
     recorder: &RunRecorder,
     book: &Book,
-    fences: &[(crate::name::TargetName, Fence)],
+    fences: &[(TargetName, Fence)],
     ending: Ending,
 ) -> Result<Report, DispatchError> {
     let row = &admitted.row;
@@ -103,7 +104,7 @@ pub(super) async fn settle(
 async fn recount(
     services: &Services,
     admitted: &Admitted,
-    fences: &[(crate::name::TargetName, Fence)],
+    fences: &[(TargetName, Fence)],
     effects: &mut Vec<Effect>,
 ) -> Result<Vec<String>, DispatchError> {
     let run = &admitted.row.id;
