@@ -92,6 +92,14 @@ name!(
     /// The name of a configured database, directory, storage or named query.
     TargetName, "target name"
 );
+name!(
+    /// The name of a gauge, as in `[gauge.NAME]`.
+    GaugeName, "gauge name"
+);
+name!(
+    /// The name of a sink, as in `[sink.NAME.KIND]`.
+    SinkName, "sink name"
+);
 
 /// A table as the operator names it: `schema.table`, or a bare name in the database's default schema.
 ///

@@ -41,7 +41,7 @@ impl Home {
         }
     }
 
-    async fn memory() -> Self {
+    pub(crate) async fn memory() -> Self {
         Self {
             single: Some(open("memory:", Path::new("/")).await),
             ..Self::at("memory:")

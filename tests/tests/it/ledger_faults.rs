@@ -263,7 +263,7 @@ async fn a_ledger_of_a_newer_sereno_is_left_alone() {
 
 async fn assert_too_new(home: &Home) {
     match ledger::open(&home.url, home.folder()).await.err() {
-        Some(LedgerError::TooNew { found: 99, known: 1 }) => {}
+        Some(LedgerError::TooNew { found: 99, known }) if known < 99 => {}
         other => panic!("{other:?}"),
     }
 }

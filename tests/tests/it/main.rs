@@ -13,3 +13,4 @@ mod ledger_faults;
 mod runs;
 mod scenarios;
 mod targets;
+mod watch;

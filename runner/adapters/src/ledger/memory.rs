@@ -11,11 +11,15 @@ use sereno_core::name::{JobName, RunId};
 use sereno_core::ports::ledger::{
     Flag, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, Start, StoredEvent,
 };
+use sereno_core::ports::watch::{
+    Aftermath, Letter, MeasurementQuery, OutboxQuery, Outgoing, Sample, Settled, Standing, Watch,
+};
 use sereno_core::report::{Measurement, Report};
 use sereno_core::run::{RunEvent, RunState};
 use sereno_core::value::Instant;
 
 use super::leases::{Decision, ScopeRow, decide, in_order, take_over, until};
+use super::watching::Watching;
 use super::{from_json, kept, projection, to_json};
 
 /// See the module.
@@ -30,7 +34,7 @@ struct Books {
     scopes: BTreeMap<String, ScopeRow>,
     lost: BTreeSet<(RunId, String)>,
     flags: BTreeSet<(String, &'static str)>,
-    measurements: Vec<(RunId, Instant, Measurement)>,
+    watching: Watching,
 }
 
 impl MemoryLedger {
@@ -41,7 +45,7 @@ impl MemoryLedger {
 
     /// All measurements, in the order in which they were kept.
     pub fn measurements(&self) -> Vec<(RunId, Instant, Measurement)> {
-        self.books(|books| books.measurements.clone())
+        self.books(|books| books.watching.measurements.clone())
     }
 }
 
@@ -76,6 +80,23 @@ impl Books {
             row.holder.take_if(|holder| holder == run);
         }
         self.lost.retain(|(loser, _)| loser != run);
+    }
+
+    fn end(
+        &mut self,
+        run: &RunId,
+        at: Instant,
+        events: &[RunEvent],
+        change: projection::Change,
+    ) -> Result<(), LedgerError> {
+        let row = self.row(run)?;
+        change.apply(row);
+        if row.state == RunState::Ended {
+            self.release(run);
+        }
+        let stored = self.events.entry(run.clone()).or_default();
+        stored.extend(events.iter().map(|event| (kept(at), to_json(event))));
+        Ok(())
     }
 
     fn stored(&self, run: &RunId) -> Result<Vec<StoredEvent>, LedgerError> {
@@ -138,13 +159,8 @@ impl Ledger for MemoryLedger {
     async fn append(&self, run: &RunId, at: Instant, events: &[RunEvent]) -> Result<(), LedgerError> {
         self.books(|books| {
             let row = books.row(run)?;
-            projection::change(run, row.state, events)?.apply(row);
-            if row.state == RunState::Ended {
-                books.release(run);
-            }
-            let stored = books.events.entry(run.clone()).or_default();
-            stored.extend(events.iter().map(|event| (kept(at), to_json(event))));
-            Ok(())
+            let change = projection::change(run, row.state, events)?;
+            books.end(run, at, events, change)
         })
     }
 
@@ -258,18 +274,67 @@ impl Ledger for MemoryLedger {
     ) -> Result<(), LedgerError> {
         self.books(|books| {
             books.row(run)?;
-            books.measurements.extend(measurements.iter().map(|measurement| {
-                let value = super::known(measurement.value);
-                (
-                    run.clone(),
-                    kept(at),
-                    Measurement {
-                        value,
-                        ..measurement.clone()
-                    },
-                )
-            }));
+            books.watching.measure(run, at, measurements);
             Ok(())
         })
+    }
+}
+
+#[async_trait]
+impl Watch for MemoryLedger {
+    async fn settle(
+        &self,
+        run: &RunId,
+        at: Instant,
+        events: &[RunEvent],
+        after: &Aftermath,
+    ) -> Result<Settled, LedgerError> {
+        self.books(|books| {
+            let row = books.row(run)?;
+            let change = projection::change(run, row.state, events)?;
+            if !books.watching.stand(&after.standings) {
+                return Ok(Settled::Overtaken);
+            }
+            books.end(run, at, events, change)?;
+            books.watching.keep(run, at, after);
+            Ok(Settled::Done)
+        })
+    }
+
+    async fn measurements(&self, query: &MeasurementQuery) -> Result<Vec<Sample>, LedgerError> {
+        Ok(self.books(|books| books.watching.samples(query)))
+    }
+
+    async fn standings(&self, subjects: &[String]) -> Result<Vec<Standing>, LedgerError> {
+        Ok(self.books(|books| books.watching.standings(subjects)))
+    }
+
+    async fn claim(
+        &self,
+        now: Instant,
+        due: Instant,
+        until: Instant,
+        limit: u32,
+    ) -> Result<Vec<Outgoing>, LedgerError> {
+        Ok(self.books(|books| books.watching.claim(now, due, until, limit)))
+    }
+
+    async fn sent(&self, letter: &str, at: Instant) -> Result<(), LedgerError> {
+        self.books(|books| books.watching.sent(letter, at));
+        Ok(())
+    }
+
+    async fn put_off(&self, letter: &str, reason: &str, next_at: Instant) -> Result<(), LedgerError> {
+        self.books(|books| books.watching.put_off(letter, reason, next_at));
+        Ok(())
+    }
+
+    async fn post(&self, letters: &[Letter]) -> Result<(), LedgerError> {
+        self.books(|books| books.watching.post(letters));
+        Ok(())
+    }
+
+    async fn outbox(&self, query: &OutboxQuery) -> Result<Vec<Outgoing>, LedgerError> {
+        Ok(self.books(|books| books.watching.outbox(query)))
     }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sereno_core::ports::ledger::{Flag, Ledger, LedgerError};
+use sereno_core::ports::watch::LetterState;
 use sereno_core::run::Mode;
 use sereno_core::value::Instant;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -18,6 +19,7 @@ pub mod memory;
 pub mod postgres;
 mod projection;
 pub mod sqlite;
+mod watching;
 
 pub use memory::MemoryLedger;
 pub use postgres::PostgresLedger;
@@ -102,6 +104,27 @@ fn flag_text(flag: Flag) -> &'static str {
     match flag {
         Flag::Cancel => "cancel",
         Flag::Pause => "pause",
+    }
+}
+
+/// A letter's state as the `outbox` table has it.
+fn letter_state_text(state: LetterState) -> &'static str {
+    match state {
+        LetterState::Waiting => "waiting",
+        LetterState::Sent => "sent",
+        LetterState::GivenUp => "given-up",
+    }
+}
+
+/// The state that [`letter_state_text`] stands for.
+fn letter_state_of(text: &str) -> Result<LetterState, sqlx::Error> {
+    match text {
+        "waiting" => Ok(LetterState::Waiting),
+        "sent" => Ok(LetterState::Sent),
+        "given-up" => Ok(LetterState::GivenUp),
+        _ => Err(sqlx::Error::Decode(
+            format!("`{text}` is no state of a message").into(),
+        )),
     }
 }
 

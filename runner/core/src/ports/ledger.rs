@@ -1,4 +1,5 @@
-//! The ledger: append-only run history, and the leases, flags and measurements beside it.
+//! The ledger: append-only run history, and the leases, flags and measurements beside it. What gauges and alerts need
+//! of it besides is `watch`.
 //!
 //! `event` is the truth. `run` is a projection that an adapter keeps in the same transaction.
 
@@ -7,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::watch::Watch;
 use crate::name::{JobName, RunId};
 use crate::report::{Measurement, Report};
 use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState};
@@ -197,7 +199,7 @@ pub struct RunQuery {
 
 /// Run history. Implementations pass `ledger::` of the integration tests.
 #[async_trait]
-pub trait Ledger: Send + Sync {
+pub trait Ledger: Watch {
     /// Begins an attempt at its `started_at`, in one transaction: takes every scope for `ttl` or none (a lease that ran
     /// out counts as free), and records the run with its `started` event.
     async fn start(&self, run: NewRun, scopes: &[String], ttl: Duration) -> Result<Start, LedgerError>;

@@ -9,3 +9,4 @@ pub mod files;
 pub mod ledger;
 pub mod plugins;
 pub mod unreached;
+pub mod watch;

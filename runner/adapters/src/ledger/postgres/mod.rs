@@ -3,9 +3,23 @@
 //! Everything is in the schema `sereno` and named with it, so that it never meets the application's own tables, and
 //! works through a transaction-mode pooler: no session state is used.
 
+/// Tries again what met another transaction, each of which has then got its way.
+macro_rules! retried {
+    ($($fault:ident).+, $operation:expr, $attempt:expr) => {{
+        let mut tries = 1;
+        loop {
+            match $attempt.await {
+                Err(error) if tries < TRIES_MAX && met_another(&error) => tries += 1,
+                result => break result.map_err(|error| $($fault).+($operation, &error)),
+            }
+        }
+    }};
+}
+
 mod fault;
 mod schema;
 mod sql;
+mod watch;
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,19 +60,6 @@ pub struct PostgresLedger {
     pool: PgPool,
     /// When the server was last out of reach: no connection that is older is used without a question.
     trouble: Arc<Mutex<Option<StdInstant>>>,
-}
-
-/// Tries again what met another transaction, each of which has then got its way.
-macro_rules! retried {
-    ($($fault:ident).+, $operation:expr, $attempt:expr) => {{
-        let mut tries = 1;
-        loop {
-            match $attempt.await {
-                Err(error) if tries < TRIES_MAX && met_another(&error) => tries += 1,
-                result => break result.map_err(|error| $($fault).+($operation, &error)),
-            }
-        }
-    }};
 }
 
 impl PostgresLedger {
@@ -427,22 +428,37 @@ impl Ledger for PostgresLedger {
     ) -> Result<(), LedgerError> {
         const OPERATION: &str = "keep measurements";
         self.state(OPERATION, run).await?;
-        let column = |text: fn(&Measurement) -> &str| measurements.iter().map(text).collect::<Vec<_>>();
-        let values: Vec<Option<f64>> = measurements.iter().map(|one| known(one.value)).collect();
-        let notes: Vec<Option<&str>> = measurements.iter().map(|one| one.note.as_deref()).collect();
-        sqlx::query(sql::MEASURE)
-            .bind(run.as_str())
-            .bind(kept(at))
-            .bind(column(|one| &one.name))
-            .bind(column(|one| &one.target))
-            .bind(values)
-            .bind(column(|one| &one.unit))
-            .bind(notes)
-            .execute(&self.pool)
+        let mut connection = self
+            .pool
+            .acquire()
             .await
             .map_err(|error| self.fault(OPERATION, &error))?;
-        Ok(())
+        add_measurements(&mut connection, run, at, measurements)
+            .await
+            .map_err(|error| self.fault(OPERATION, &error))
     }
+}
+
+async fn add_measurements(
+    connection: &mut PgConnection,
+    run: &RunId,
+    at: Instant,
+    measurements: &[Measurement],
+) -> Result<(), sqlx::Error> {
+    let column = |text: fn(&Measurement) -> &str| measurements.iter().map(text).collect::<Vec<_>>();
+    let values: Vec<Option<f64>> = measurements.iter().map(|one| known(one.value)).collect();
+    let notes: Vec<Option<&str>> = measurements.iter().map(|one| one.note.as_deref()).collect();
+    sqlx::query(sql::MEASURE)
+        .bind(run.as_str())
+        .bind(kept(at))
+        .bind(column(|one| &one.name))
+        .bind(column(|one| &one.target))
+        .bind(values)
+        .bind(column(|one| &one.unit))
+        .bind(notes)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 fn run_row(row: &PgRow) -> Result<RunRow, sqlx::Error> {

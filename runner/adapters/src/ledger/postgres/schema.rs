@@ -11,7 +11,8 @@ const MIGRATION_LOCK: i64 = 0x7365_7265_6e6f;
 
 /// Each version's changes. Only ever append. What a guest writes is JSON, since PostgreSQL's text takes no NUL, and
 /// not binary JSON, which takes none either and keeps no bytes as they were.
-const VERSIONS: [&str; 1] = ["
+const VERSIONS: [&str; 2] = [
+    "
 CREATE TABLE sereno.run (
     ordinal      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     id           text COLLATE \"C\" NOT NULL CONSTRAINT run_id UNIQUE,
@@ -72,7 +73,30 @@ CREATE TABLE sereno.measurement (
     note   text
 );
 CREATE INDEX measurement_by_name ON sereno.measurement (name, target, at);
-"];
+",
+    "
+CREATE TABLE sereno.gauge_state (
+    subject text PRIMARY KEY,
+    version bigint NOT NULL,
+    body    json NOT NULL
+);
+CREATE TABLE sereno.outbox (
+    ordinal    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id         text NOT NULL UNIQUE,
+    sink       text NOT NULL,
+    subject    text NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    body       json NOT NULL,
+    state      text NOT NULL,
+    attempts   integer NOT NULL,
+    next_at    timestamptz NOT NULL,
+    last_error text,
+    ended_at   timestamptz
+);
+CREATE INDEX outbox_waiting ON sereno.outbox (sink, subject, ordinal) WHERE state = 'waiting';
+",
+];
 
 /// The version that this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful")]

@@ -104,3 +104,66 @@ pub(super) const MEASURE: &str = "
 INSERT INTO sereno.measurement (run, at, name, target, value, unit, note)
 SELECT $1, $2, name, target, value, unit, note
 FROM unnest($3::text[], $4::text[], $5::float8[], $6::text[], $7::text[]) AS new (name, target, value, unit, note)";
+
+/// Of each stretch the newest row. A stretch is a number of microseconds.
+pub(super) const MEASUREMENTS: &str = "
+SELECT at, run, name, target, value, unit, note FROM (
+    SELECT DISTINCT ON (stretch) at, run, name, target, value, unit, note
+    FROM (
+        SELECT *, div((extract(epoch FROM at) * 1000000)::numeric, $4::bigint::numeric) AS stretch
+        FROM sereno.measurement WHERE name = $1 AND target = $2 AND at >= $3
+    ) AS one
+    ORDER BY stretch DESC, at DESC
+) AS last
+ORDER BY at DESC LIMIT $5";
+
+pub(super) const STANDINGS: &str = "
+SELECT subject, version, body::text AS body FROM sereno.gauge_state WHERE subject = ANY ($1) ORDER BY subject";
+
+/// Its version is the number of the change, so both take the version that was read.
+pub(super) const FIRST_STANDING: &str = "
+INSERT INTO sereno.gauge_state (subject, version, body) VALUES ($1, $2 + 1, $3::json) ON CONFLICT DO NOTHING";
+
+pub(super) const NEXT_STANDING: &str = "
+UPDATE sereno.gauge_state SET version = version + 1, body = $3::json WHERE subject = $1 AND version = $2";
+
+pub(super) const POST: &str = "
+INSERT INTO sereno.outbox (id, sink, subject, created_at, expires_at, body, state, attempts, next_at)
+VALUES ($1, $2, $3, $4, $5, $6::json, 'waiting', 0, $4) ON CONFLICT (id) DO NOTHING";
+
+macro_rules! letter_columns {
+    () => {
+        "id, sink, created_at, expires_at, body::text AS body, state, attempts, next_at, last_error, ended_at"
+    };
+}
+
+/// The conditions are asked again of a row whose lock was waited for; what another runner is just taking is passed by.
+pub(super) const CLAIM: &str = concat!(
+    "UPDATE sereno.outbox SET attempts = attempts + 1, next_at = $3 WHERE ordinal IN (
+        SELECT one.ordinal FROM sereno.outbox AS one
+        WHERE one.state = 'waiting' AND one.next_at <= $2 AND one.expires_at > $1 AND NOT EXISTS (
+            SELECT 1 FROM sereno.outbox AS earlier
+            WHERE earlier.state = 'waiting' AND earlier.sink = one.sink AND earlier.subject = one.subject
+              AND earlier.ordinal < one.ordinal AND earlier.expires_at > $1
+        )
+        ORDER BY one.ordinal LIMIT $4 FOR UPDATE SKIP LOCKED
+    ) RETURNING ",
+    letter_columns!()
+);
+
+pub(super) const SENT: &str = "
+WITH forgotten AS (DELETE FROM sereno.outbox WHERE state <> 'waiting' AND ended_at < $3)
+UPDATE sereno.outbox SET state = 'sent', ended_at = $2, last_error = NULL WHERE id = $1 AND state = 'waiting'";
+
+pub(super) const PUT_OFF: &str =
+    "UPDATE sereno.outbox SET last_error = $2, next_at = $3 WHERE id = $1 AND state = 'waiting'";
+
+pub(super) const GIVE_UP: &str = "
+UPDATE sereno.outbox SET state = 'given-up', ended_at = $2 WHERE id = ANY ($1) AND state = 'waiting'";
+
+pub(super) const OUTBOX: &str = concat!(
+    "SELECT ",
+    letter_columns!(),
+    " FROM sereno.outbox WHERE ($1::text IS NULL OR state = $1) \
+     AND ($2::timestamptz IS NULL OR expires_at <= $2) ORDER BY ordinal DESC LIMIT $3"
+);

@@ -6,9 +6,26 @@
 //! SQLite runs on a thread of its own, and waking it costs more than most statements do. So an operation is one
 //! text of several statements, its transaction included, wherever it need not look at something in between.
 
+/// Runs `$attempt`; when the disk is full, once more without the ballast.
+macro_rules! with_ballast {
+    ($self:ident, $attempt:expr) => {{
+        let result = match $attempt.await {
+            Err(LedgerError::Full(_)) if $self.ballast.as_ref().is_some_and(Ballast::release) => {
+                $attempt.await
+            }
+            result => result,
+        };
+        if let (Some(ballast), Ok(_)) = (&$self.ballast, &result) {
+            ballast.restore();
+        }
+        result
+    }};
+}
+
 mod fault;
 mod schema;
 mod sql;
+mod watch;
 
 use std::path::Path;
 use std::str::FromStr;
@@ -72,22 +89,6 @@ impl Turn<'_> {
         let _ = self.connection.close().await;
         fault(operation, &error)
     }
-}
-
-/// Runs `$attempt`; when the disk is full, once more without the ballast.
-macro_rules! with_ballast {
-    ($self:ident, $attempt:expr) => {{
-        let result = match $attempt.await {
-            Err(LedgerError::Full(_)) if $self.ballast.as_ref().is_some_and(Ballast::release) => {
-                $attempt.await
-            }
-            result => result,
-        };
-        if let (Some(ballast), Ok(_)) = (&$self.ballast, &result) {
-            ballast.restore();
-        }
-        result
-    }};
 }
 
 impl SqliteLedger {
@@ -540,6 +541,18 @@ async fn measure(
     measurements: &[Measurement],
 ) -> Result<(), sqlx::Error> {
     sqlx::query(sql::BEGIN).execute(&mut *connection).await?;
+    add_measurements(connection, run, at, measurements).await?;
+    sqlx::query(sql::COMMIT).execute(connection).await?;
+    Ok(())
+}
+
+/// Within a transaction that is open.
+async fn add_measurements(
+    connection: &mut SqliteConnection,
+    run: &RunId,
+    at: Instant,
+    measurements: &[Measurement],
+) -> Result<(), sqlx::Error> {
     for measurement in measurements {
         sqlx::query(sql::MEASURE)
             .bind(run.as_str())
@@ -552,7 +565,6 @@ async fn measure(
             .execute(&mut *connection)
             .await?;
     }
-    sqlx::query(sql::COMMIT).execute(connection).await?;
     Ok(())
 }
 

@@ -10,7 +10,8 @@ use super::sql;
 const APPLICATION_ID: i64 = 0x5345_524e;
 
 /// Each version's changes; the last statement of each raises `user_version`. Only ever append.
-const VERSIONS: [&str; 1] = ["
+const VERSIONS: [&str; 2] = [
+    "
 CREATE TABLE run (
     ordinal      INTEGER PRIMARY KEY,
     id           TEXT NOT NULL UNIQUE,
@@ -73,7 +74,31 @@ CREATE TABLE measurement (
 CREATE INDEX measurement_by_name ON measurement (name, target, at);
 PRAGMA application_id = 1397051982;
 PRAGMA user_version = 1;
-"];
+",
+    "
+CREATE TABLE gauge_state (
+    subject TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    body    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE outbox (
+    ordinal    INTEGER PRIMARY KEY,
+    id         TEXT NOT NULL UNIQUE,
+    sink       TEXT NOT NULL,
+    subject    TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER NOT NULL,
+    body       TEXT NOT NULL,
+    state      TEXT NOT NULL,
+    attempts   INTEGER NOT NULL,
+    next_at    INTEGER NOT NULL,
+    last_error TEXT,
+    ended_at   INTEGER
+) STRICT;
+CREATE INDEX outbox_waiting ON outbox (sink, subject, ordinal) WHERE state = 'waiting';
+PRAGMA user_version = 2;
+",
+];
 
 /// The version that this program writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful")]

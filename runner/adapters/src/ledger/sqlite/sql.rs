@@ -123,3 +123,76 @@ pub(super) const FLAG: &str =
 
 pub(super) const MEASURE: &str = "
 INSERT INTO measurement (run, at, name, target, value, unit, note) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// [`APPEND`] within a transaction that is open.
+pub(super) const APPEND_WITHIN: &str = "
+INSERT INTO event (run, seq, at, kind, body)
+SELECT run.id, run.events + 1 + new.key, $2, new.value ->> 'kind', new.value
+FROM run, json_each($3) AS new WHERE run.id = $1 AND run.state = 'running';
+UPDATE run
+SET events = events + json_array_length($3), state = $4, cursor = coalesce($5, cursor), ended_at = $6, outcome = $7
+WHERE id = $1 AND state = 'running'
+RETURNING events;
+UPDATE lease SET holder = NULL WHERE holder = $1 AND $4 = 'ended';
+DELETE FROM lease_lost WHERE run = $1 AND $4 = 'ended'";
+
+/// Of each stretch the row with the greatest time: SQLite takes the other columns from the row that has the maximum.
+pub(super) const MEASUREMENTS: &str = "
+SELECT max(one.at) AS at, run, name, target, value, unit, note FROM measurement AS one
+WHERE one.name = $1 AND one.target = $2 AND one.at >= $3
+GROUP BY one.at / $4 ORDER BY max(one.at) DESC LIMIT $5";
+
+pub(super) const STANDINGS: &str = "
+SELECT subject, version, body FROM gauge_state
+WHERE subject IN (SELECT value FROM json_each($1)) ORDER BY subject";
+
+/// Its version is the number of the change, so both take the version that was read.
+pub(super) const FIRST_STANDING: &str = "
+INSERT INTO gauge_state (subject, version, body) VALUES ($1, $2 + 1, $3) ON CONFLICT DO NOTHING";
+
+pub(super) const NEXT_STANDING: &str = "
+UPDATE gauge_state SET version = version + 1, body = $3 WHERE subject = $1 AND version = $2";
+
+pub(super) const POST: &str = "
+INSERT INTO outbox (id, sink, subject, created_at, expires_at, body, state, attempts, next_at)
+VALUES ($1, $2, $3, $4, $5, $6, 'waiting', 0, $4) ON CONFLICT (id) DO NOTHING";
+
+macro_rules! letter_columns {
+    () => {
+        "id, sink, created_at, expires_at, body, state, attempts, next_at, last_error, ended_at"
+    };
+}
+
+/// `RETURNING` answers in no order, which the caller does not need: a subject has one letter a sink among them.
+pub(super) const CLAIM: &str = concat!(
+    "UPDATE outbox SET attempts = attempts + 1, next_at = $3 WHERE ordinal IN (
+        SELECT one.ordinal FROM outbox AS one
+        WHERE one.state = 'waiting' AND one.next_at <= $2 AND one.expires_at > $1 AND NOT EXISTS (
+            SELECT 1 FROM outbox AS earlier
+            WHERE earlier.state = 'waiting' AND earlier.sink = one.sink AND earlier.subject = one.subject
+              AND earlier.ordinal < one.ordinal AND earlier.expires_at > $1
+        )
+        ORDER BY one.ordinal LIMIT $4
+    ) RETURNING ",
+    letter_columns!()
+);
+
+pub(super) const SENT: &str = "
+BEGIN IMMEDIATE;
+UPDATE outbox SET state = 'sent', ended_at = $2, last_error = NULL WHERE id = $1 AND state = 'waiting';
+DELETE FROM outbox WHERE state <> 'waiting' AND ended_at < $3;
+COMMIT";
+
+pub(super) const PUT_OFF: &str =
+    "UPDATE outbox SET last_error = $2, next_at = $3 WHERE id = $1 AND state = 'waiting'";
+
+pub(super) const GIVE_UP: &str = "
+UPDATE outbox SET state = 'given-up', ended_at = $2
+WHERE id IN (SELECT value FROM json_each($1)) AND state = 'waiting'";
+
+pub(super) const OUTBOX: &str = concat!(
+    "SELECT ",
+    letter_columns!(),
+    " FROM outbox WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR expires_at <= $2) \
+     ORDER BY ordinal DESC LIMIT $3"
+);
