@@ -8,6 +8,7 @@ use crate::data::{
     Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter, IndexStatistics, Page,
     Removal, Rows, Summary, TableStatistics, Upkeep, Value,
 };
+use crate::insight::{Part, TableSize};
 use crate::params::{self, FromParam};
 use crate::{
     Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Failure, Files, Instant, Level, Log,
@@ -305,6 +306,24 @@ impl DatabaseRead for Imports {
             connections: statistics.connections,
             connections_limit: statistics.connections_limit,
             free_bytes: statistics.free_bytes,
+        })
+    }
+
+    fn tables(&mut self, database: &str, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, Error> {
+        let page = wit::database_read::tables(database, cursor, max)?;
+        let table = |table: wit::database_read::TableSize| TableSize {
+            schema: table.schema,
+            table: table.table,
+            bytes: table.bytes,
+            index_bytes: table.index_bytes,
+            toast_bytes: table.toast_bytes,
+            rows_estimate: table.rows_estimate,
+            partition_of: table.partition_of,
+            partitioned: table.partitioned,
+        };
+        Ok(Part {
+            items: page.tables.into_iter().map(table).collect(),
+            cursor: page.cursor,
         })
     }
 

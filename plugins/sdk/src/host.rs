@@ -8,6 +8,7 @@ use crate::data::{
     Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter, IndexStatistics, Page, Removal,
     Rows, Summary, TableStatistics, Upkeep, Value,
 };
+use crate::insight::{Part, TableSize};
 use crate::{Error, Instant, Measurement};
 
 /// How much a log line matters.
@@ -95,6 +96,9 @@ pub trait DatabaseRead {
 
     /// Size and connections.
     fn database_statistics(&mut self, database: &str) -> Result<DatabaseStatistics, Error>;
+
+    /// Up to `max` (at most 500) tables with their sizes, partitions by themselves.
+    fn tables(&mut self, database: &str, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, Error>;
 
     /// One table's size and upkeep.
     fn table_statistics(&mut self, database: &str, table: &str) -> Result<TableStatistics, Error>;

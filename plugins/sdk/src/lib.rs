@@ -30,6 +30,7 @@ mod error;
 #[doc(hidden)]
 pub mod glue;
 mod host;
+mod insight;
 mod instant;
 mod outcome;
 pub mod params;
@@ -45,6 +46,7 @@ pub use data::{
 };
 pub use error::{Batches, Error, Failure, in_batches};
 pub use host::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, Files, Host, Level, Log, Measurements};
+pub use insight::{Part, TableSize};
 pub use instant::Instant;
 pub use outcome::{Finding, Measurement, Outcome, Report, Severity, Unit};
 pub use sereno_plugin_macros::plugin;

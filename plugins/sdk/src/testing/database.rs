@@ -7,6 +7,7 @@ use super::FakeHost;
 use crate::data::{
     DatabaseStatistics, DeleteBatch, Filter, IndexStatistics, Operator, Rows, TableStatistics, Upkeep, Value,
 };
+use crate::insight::{Part, TableSize};
 use crate::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Instant};
 
 /// Tables, grants and queries of one database.
@@ -17,6 +18,8 @@ pub struct FakeDatabase {
     queries: BTreeMap<String, Rows>,
     /// Its size and connections.
     pub statistics: DatabaseStatistics,
+    /// The sizes of all its tables.
+    pub sizes: Vec<TableSize>,
 }
 
 /// Rows by an id that only the test knows.
@@ -167,6 +170,19 @@ impl DatabaseRead for FakeHost {
             .in_database("database_statistics", database, database)?
             .statistics
             .clone())
+    }
+
+    fn tables(&mut self, database: &str, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, Error> {
+        let max = self.max(max);
+        let sizes = &self.in_database("tables", database, database)?.sizes;
+        let from = cursor.map_or(Ok(0), str::parse::<usize>);
+        let from = from.map_err(|_| Error::Invalid("not a cursor of this host".to_owned()))?;
+        let items: Vec<_> = sizes.iter().skip(from).take(max).cloned().collect();
+        let end = from + items.len();
+        Ok(Part {
+            items,
+            cursor: (end < sizes.len()).then(|| end.to_string()),
+        })
     }
 
     fn table_statistics(&mut self, database: &str, table: &str) -> Result<TableStatistics, Error> {

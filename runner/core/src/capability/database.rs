@@ -17,10 +17,14 @@ use crate::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, IndexStatistics, Purge, Rows,
     TableStatistics, Upkeep, UpkeepTask,
 };
+use crate::ports::insight::{Part, TableSize};
 use crate::ports::plugins::CallError;
 use crate::report::Effect;
 use crate::run::Mode;
 use crate::value::{Filter, Value};
+
+/// Tables on one page: each costs the server a look at its files.
+const TABLES_MAX: u32 = 500;
 
 /// One database, for one attempt.
 pub struct DatabaseCapability {
@@ -80,6 +84,11 @@ impl DatabaseCapability {
     /// Sizes and connections.
     pub async fn statistics(&self) -> Result<DatabaseStatistics, CallError> {
         Ok(self.port.statistics().await?)
+    }
+
+    /// Up to `max` tables with their sizes.
+    pub async fn sizes(&self, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, CallError> {
+        Ok(self.port.sizes(cursor, max.clamp(1, TABLES_MAX)).await?)
     }
 
     /// Of one table.

@@ -15,6 +15,7 @@ use crate::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
+use crate::ports::insight::{Insight, Part, TableSize};
 use crate::value::{Filter, Instant, Value};
 
 /// The plan-mode decorator of a [`Database`].
@@ -43,6 +44,13 @@ impl PlannedDatabase {
             .entry(purge.table.clone())
             .or_default()
             .push(purge.filter.clone());
+    }
+}
+
+#[async_trait]
+impl Insight for PlannedDatabase {
+    async fn sizes(&self, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, DatabaseError> {
+        self.inner.sizes(cursor, max).await
     }
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::insight::Insight;
 use crate::job::NamedQuery;
 use crate::name::{RunId, TableName};
 use crate::report::Effect;
@@ -260,7 +261,7 @@ pub enum UpkeepTask {
 
 /// One configured database. Implementations pass `database::` of the integration tests.
 #[async_trait]
-pub trait Database: Send + Sync {
+pub trait Database: Insight + Send + Sync {
     /// The database's own clock.
     async fn now(&self) -> Result<Instant, DatabaseError>;
 

@@ -12,6 +12,7 @@ use super::database::{
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
 use super::files::{Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary};
+use super::insight::{Insight, Part, TableSize};
 use crate::grant::Verb;
 use crate::job::NamedQuery;
 use crate::name::{RunId, TableName};
@@ -46,6 +47,13 @@ impl UnreachedDatabase {
             operation: self.operation,
             reason: self.reason.clone(),
         })
+    }
+}
+
+#[async_trait]
+impl Insight for UnreachedDatabase {
+    async fn sizes(&self, _cursor: Option<&str>, _max: u32) -> Result<Part<TableSize>, DatabaseError> {
+        self.why()
     }
 }
 

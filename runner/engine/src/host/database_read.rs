@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 use sereno_core::grant::{Interface, Path, Verb};
 use sereno_core::ports::plugins::CallError;
 
-use crate::bindings::database_read::{DatabaseStatistics, Host, IndexStatistics, Rows, TableStatistics};
+use crate::bindings::database_read::{
+    DatabaseStatistics, Host, IndexStatistics, Rows, TablePage, TableSize, TableStatistics,
+};
 use crate::bindings::types;
 use crate::convert;
 use crate::state::{Pace, Reach, State, denied, table, target};
@@ -34,6 +36,32 @@ impl Host for State {
                     connections_limit: found.connections_limit,
                     free_bytes: found.free_bytes,
                     attributes: Vec::new(),
+                })
+            })
+            .await)
+    }
+
+    async fn tables(&mut self, database: String, cursor: Option<String>, max: u32) -> Answer<TablePage> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, Path::Whole)?;
+                let found = database.sizes(cursor.as_deref(), max).await?;
+                let tables = found.items.into_iter().map(|table| TableSize {
+                    schema: table.schema,
+                    table: table.table,
+                    bytes: table.bytes,
+                    index_bytes: table.index_bytes,
+                    toast_bytes: table.toast_bytes,
+                    rows_estimate: table.rows_estimate,
+                    partition_of: table.partition_of,
+                    partitioned: table.partitioned,
+                    attributes: Vec::new(),
+                });
+                Ok(TablePage {
+                    tables: tables.collect(),
+                    cursor: found.cursor,
                 })
             })
             .await)

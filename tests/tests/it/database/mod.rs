@@ -4,6 +4,7 @@
 //! What only one of them can show is in `postgres` and `sqlite`.
 
 mod hazards;
+mod insight;
 mod postgres;
 mod postgres_purge;
 mod postgres_sessions;
@@ -19,6 +20,7 @@ use sereno_core::ports::database::{DatabaseError, DeleteBatch, Fence, Purge, Upk
 use sereno_core::value::{Condition, Filter, Instant, Operator, Value};
 
 use hazards::what_follows_what_follows_is_a_hazard;
+use insight::every_table_is_told_once_with_its_sizes;
 use upkeep::upkeep_that_would_not_fit_is_not_begun;
 use world::World;
 
@@ -59,6 +61,7 @@ conformance! {
     the_clock_is_right_and_sizes_are_known
     upkeep_says_that_it_was_done_and_its_preview_agrees
     upkeep_that_would_not_fit_is_not_begun
+    every_table_is_told_once_with_its_sizes
 }
 
 pub(crate) fn at(text: &str) -> Instant {

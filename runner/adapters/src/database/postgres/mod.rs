@@ -9,6 +9,7 @@ mod fence;
 mod filter;
 mod hazards;
 mod horizon;
+mod insight;
 mod purge;
 mod read;
 mod session;
@@ -26,6 +27,7 @@ use sereno_core::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
+use sereno_core::ports::insight::{Insight, Part, TableSize};
 use sereno_core::value::{Filter, Instant, Value};
 use sqlx::postgres::PgConnectOptions;
 
@@ -87,6 +89,15 @@ impl Postgres {
 
     fn upkeep_sessions(&self) -> &Sessions {
         self.upkeep.as_ref().unwrap_or(&self.rows)
+    }
+}
+
+#[async_trait]
+impl Insight for Postgres {
+    async fn sizes(&self, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, DatabaseError> {
+        let mut session = self.rows.open("list tables", COUNT_LIMIT).await?;
+        let answer = insight::sizes(&mut session, cursor, max).await;
+        session.give_back(answer)
     }
 }
 

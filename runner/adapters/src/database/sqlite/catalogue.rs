@@ -145,7 +145,7 @@ async fn find(session: &mut Session<'_>, wanted: &TableName) -> Result<Option<Ta
 }
 
 /// Tables that belong to SQLite or to sereno.
-fn is_reserved(table: &str) -> bool {
+pub(super) fn is_reserved(table: &str) -> bool {
     let table = table.to_ascii_lowercase();
     table.starts_with("sqlite_") || table == "sereno_fence" || table == "sereno_effect"
 }

@@ -7,6 +7,7 @@ mod catalogue;
 mod fence;
 mod filter;
 mod hazards;
+mod insight;
 mod purge;
 mod read;
 mod session;
@@ -26,6 +27,7 @@ use sereno_core::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
+use sereno_core::ports::insight::{Insight, Part, TableSize};
 use sereno_core::value::{Filter, Instant, Value};
 use sqlx::sqlite::SqliteConnectOptions;
 
@@ -76,6 +78,17 @@ impl Sqlite {
             paces: Paces::default(),
             vacuumed: Mutex::default(),
         })
+    }
+}
+
+#[async_trait]
+impl Insight for Sqlite {
+    async fn sizes(&self, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, DatabaseError> {
+        let mut session = self
+            .sessions
+            .open("list tables", Access::Read, COUNT_LIMIT)
+            .await?;
+        insight::sizes(&mut session, cursor, max).await
     }
 }
 

@@ -62,6 +62,20 @@ async fn bytes(session: &mut Session<'_>, name: &str) -> Result<Option<u64>, Dat
     number(session, sql).await
 }
 
+/// Rows of a table as the last ANALYZE counted them.
+pub(super) async fn rows_estimate(
+    session: &mut Session<'_>,
+    table: &str,
+) -> Result<Option<u64>, DatabaseError> {
+    let analyzed = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = 'sqlite_stat1'";
+    if session.optional(Sql::new(analyzed)).await?.is_none() {
+        return Ok(None);
+    }
+    let mut sql = Sql::new("SELECT max(CAST(stat AS INTEGER)) FROM main.sqlite_stat1 WHERE tbl = ");
+    sql.bind(table);
+    number(session, sql).await
+}
+
 /// Sizes by `dbstat`, rows by the last ANALYZE.
 ///
 /// SQLite keeps no time of an ANALYZE. Statistics that still tell the exact number of rows are as good as new, and
@@ -76,14 +90,7 @@ pub(super) async fn table_statistics(
     for index in catalogue::index_names(session, wanted).await? {
         of_indexes += bytes(session, &index).await?.unwrap_or_default();
     }
-    let analyzed = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = 'sqlite_stat1'";
-    let rows_estimate = if session.optional(Sql::new(analyzed)).await?.is_some() {
-        let mut sql = Sql::new("SELECT max(CAST(stat AS INTEGER)) FROM main.sqlite_stat1 WHERE tbl = ");
-        sql.bind(wanted.table.as_str());
-        number(session, sql).await?
-    } else {
-        None
-    };
+    let rows_estimate = rows_estimate(session, &wanted.table).await?;
     let mut sql = Sql::new("SELECT count(*) FROM main.");
     sql.name(&table.name);
     let last_analyze = match number(session, sql).await? {
