@@ -4,3 +4,4 @@ pub mod guests;
 pub mod house;
 pub mod postgres;
 pub mod wait;
+pub mod web;

@@ -294,3 +294,13 @@ pub struct Upkeep {
     /// Why not, or how.
     pub note: Option<String>,
 }
+/// What an origin answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Response {
+    /// 200 and the like.
+    pub status: u16,
+    /// Names in lower case; only those that say what the body is and when to ask again.
+    pub headers: Vec<(String, String)>,
+    /// As it came.
+    pub body: Vec<u8>,
+}

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use crate::data::{
     Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter, IndexStatistics, Page,
-    Removal, Rows, Summary, TableStatistics, Upkeep, Value,
+    Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
 };
 use crate::insight::{Part, TableSize};
 use crate::params::{self, FromParam};
 use crate::{
-    Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Failure, Files, Instant, Level, Log,
+    Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Failure, Files, Http, Instant, Level, Log,
     Measurement, Measurements, Outcome, Report,
 };
 
@@ -409,5 +409,36 @@ impl DatabaseUpkeep for Imports {
         Ok(upkeep_in(wit::database_upkeep::reindex(
             database, table, index, max_ms,
         )?))
+    }
+}
+
+fn headers_out(headers: &[(&str, &str)]) -> Vec<(String, String)> {
+    let header = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    headers.iter().map(header).collect()
+}
+
+fn response_in(response: wit::http::Response) -> Response {
+    Response {
+        status: response.status,
+        headers: response.headers,
+        body: response.body,
+    }
+}
+
+impl Http for Imports {
+    fn get(&mut self, origin: &str, path: &str, headers: &[(&str, &str)]) -> Result<Response, Error> {
+        let headers = headers_out(headers);
+        Ok(response_in(wit::http::get(origin, path, &headers)?))
+    }
+
+    fn post(
+        &mut self,
+        origin: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response, Error> {
+        let headers = headers_out(headers);
+        Ok(response_in(wit::http::post(origin, path, &headers, body)?))
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::data::{
     Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter, IndexStatistics, Page, Removal,
-    Rows, Summary, TableStatistics, Upkeep, Value,
+    Response, Rows, Summary, TableStatistics, Upkeep, Value,
 };
 use crate::insight::{Part, TableSize};
 use crate::{Error, Instant, Measurement};
@@ -139,7 +139,22 @@ pub trait DatabaseUpkeep {
     fn reindex(&mut self, database: &str, table: &str, index: &str, max_ms: u64) -> Result<Upkeep, Error>;
 }
 
-/// All of it. A component imports only what its plugin calls.
-pub trait Host: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep {}
+/// Requests to granted origins of the web. Paths start with a slash; where they lead is the operator's.
+pub trait Http {
+    /// Reads what is at `path`.
+    fn get(&mut self, origin: &str, path: &str, headers: &[(&str, &str)]) -> Result<Response, Error>;
 
-impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep> Host for H {}
+    /// Sends `body` to `path`.
+    fn post(
+        &mut self,
+        origin: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<Response, Error>;
+}
+
+/// All of it. A component imports only what its plugin calls.
+pub trait Host: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http {}
+
+impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http> Host for H {}

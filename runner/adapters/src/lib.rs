@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod database;
 pub mod files;
+pub mod http;
 pub mod ledger;
 pub mod secrets;
 pub mod targets;

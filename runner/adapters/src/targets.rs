@@ -1,4 +1,4 @@
-//! Opens the databases and directories of a configuration, each when it is first wanted.
+//! Opens the databases, directories and origins of a configuration, each when it is first wanted.
 //!
 //! Secrets are resolved here and not before: a job that uses one database needs only that database's secrets. Nothing
 //! connects yet; a database does that at its first call. That a SQLite file is there is looked at.
@@ -9,21 +9,23 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sereno_core::job::{Config, DatabaseTarget, DirectoryTarget, SecretText};
+use sereno_core::job::{Config, DatabaseTarget, DirectoryTarget, OriginTarget, SecretText};
 use sereno_core::name::TargetName;
 use sereno_core::ports::database::{Database, DatabaseError};
 use sereno_core::ports::files::{Directory, FilesError};
+use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::plugins::Targets;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::secrets::Secrets;
-use crate::{database, files};
+use crate::{database, files, http};
 
 /// The targets of one configuration.
 pub struct ConfiguredTargets {
     secrets: Secrets,
     databases: BTreeMap<TargetName, DatabaseTarget>,
     directories: BTreeMap<TargetName, DirectoryTarget>,
+    origins: BTreeMap<TargetName, OriginTarget>,
     /// Once opened, a database is the same for all runs of the process, with its connections and its pace.
     opened: Mutex<BTreeMap<TargetName, Arc<dyn Database>>>,
 }
@@ -35,6 +37,7 @@ impl ConfiguredTargets {
             secrets,
             databases: config.databases.clone(),
             directories: config.directories.clone(),
+            origins: config.origins.clone(),
             opened: Mutex::default(),
         }
     }
@@ -94,6 +97,27 @@ impl Targets for ConfiguredTargets {
             path: target.path.display().to_string(),
             source: error.into(),
         })?
+    }
+
+    /// Opened anew each time, so that a rotated token is the new one.
+    async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError> {
+        let target = self
+            .origins
+            .get(name)
+            .ok_or_else(|| HttpError::Invalid(format!("there is no [origin.{name}] in the configuration")))?;
+        let resolve = |key: &str, text: &SecretText| {
+            let secret = self.secrets.resolve(text.reference());
+            secret.map_err(|error| HttpError::Invalid(format!("its {key}: {error}")))
+        };
+        let headers = target.headers.iter().map(|(name, text)| {
+            let value = resolve(&format!("header {name}"), text)?;
+            Ok((name.clone(), value))
+        });
+        http::open(&http::Options {
+            url: resolve("url", &target.url)?,
+            allow_private: target.allow_private,
+            headers: headers.collect::<Result<_, HttpError>>()?,
+        })
     }
 }
 

@@ -216,6 +216,10 @@ impl From<DispatchError> for Failure {
                 "directory",
                 Some(format!("look at `path` under [directory.{name}]")),
             ),
+            DispatchError::Origin { name, .. } => (
+                "origin",
+                Some(format!("look at `url` and `headers` under [origin.{name}]")),
+            ),
             DispatchError::Ledger(LedgerError::NoRun(_)) => (
                 "no-run",
                 Some("`sereno runs list` has the ids of the newest".to_owned()),

@@ -21,15 +21,18 @@ pub enum Interface {
     DatabaseUpkeep,
     /// Files below a directory.
     Files,
+    /// Requests to an origin of the web.
+    Http,
 }
 
 impl Interface {
     /// Every interface that needs a grant, with its name in `wit/`.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("database-read", Self::DatabaseRead),
         ("database-write", Self::DatabaseWrite),
         ("database-upkeep", Self::DatabaseUpkeep),
         ("files", Self::Files),
+        ("http", Self::Http),
     ];
 
     /// The interface called `text`.
@@ -55,6 +58,7 @@ impl Interface {
             Self::DatabaseWrite => &[Verb::Delete],
             Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
             Self::Files => &[Verb::Read, Verb::Remove],
+            Self::Http => &[Verb::Get, Verb::Post],
         }
     }
 }
@@ -77,11 +81,15 @@ pub enum Verb {
     Reindex,
     /// Remove files.
     Remove,
+    /// Ask an origin.
+    Get,
+    /// Ask an origin with a body, or tell it something.
+    Post,
 }
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
@@ -89,6 +97,8 @@ impl Verb {
         ("analyze", Self::Analyze),
         ("reindex", Self::Reindex),
         ("remove", Self::Remove),
+        ("get", Self::Get),
+        ("post", Self::Post),
     ];
 
     /// The verb called `text`.
@@ -112,9 +122,10 @@ impl Verb {
         matches!(self, Self::Delete | Self::Remove)
     }
 
-    /// True when the world differs afterwards: such a job holds leases on what it changes.
+    /// True when the world differs afterwards: such a job holds leases on what it changes. An origin is nothing that one
+    /// job could hold against another, so a POST is none of these.
     pub fn is_changing(self) -> bool {
-        !matches!(self, Self::Read | Self::Query)
+        !matches!(self, Self::Read | Self::Query | Self::Get | Self::Post)
     }
 }
 
@@ -138,6 +149,8 @@ pub enum Path {
     Query(TargetName, TargetName),
     /// `directory.N`.
     Directory(TargetName),
+    /// `origin.N`.
+    Origin(TargetName),
 }
 
 impl Path {
@@ -151,6 +164,7 @@ impl Path {
                 format!("database.{database}")
             }
             Self::Directory(name) => format!("directory.{name}"),
+            Self::Origin(name) => format!("origin.{name}"),
         }
     }
 
@@ -161,7 +175,7 @@ impl Path {
             | Self::AllTables(database)
             | Self::Whole(database)
             | Self::Query(database, _) => Some(database),
-            Self::Directory(_) => None,
+            Self::Directory(_) | Self::Origin(_) => None,
         }
     }
 
@@ -214,6 +228,7 @@ impl fmt::Display for Path {
             Self::Whole(database) => write!(f, "database.{database}.whole"),
             Self::Query(database, query) => write!(f, "database.{database}.queries.{query}"),
             Self::Directory(name) => write!(f, "directory.{name}"),
+            Self::Origin(name) => write!(f, "origin.{name}"),
         }
     }
 }

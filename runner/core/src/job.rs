@@ -29,6 +29,8 @@ pub struct Config {
     pub databases: BTreeMap<TargetName, DatabaseTarget>,
     /// By name.
     pub directories: BTreeMap<TargetName, DirectoryTarget>,
+    /// By name.
+    pub origins: BTreeMap<TargetName, OriginTarget>,
     /// `[plugin.NAME]`: where a plugin is, if not beside the configuration or the program.
     pub plugins: BTreeMap<PluginName, PathBuf>,
     /// By name.
@@ -148,6 +150,23 @@ pub struct DirectoryTarget {
     pub path: PathBuf,
     /// This machine's, or the same for all.
     pub scope: Scope,
+}
+
+/// `[origin.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginTarget {
+    /// Scheme, host and port.
+    pub url: SecretText,
+    /// It may be this machine's or its network's, and unencrypted.
+    pub allow_private: bool,
+    /// Its POSTs only ask: they are sent in plans too.
+    pub query: bool,
+    /// Sent with every request; no plugin sees them.
+    pub headers: BTreeMap<String, SecretText>,
+    /// One request at most.
+    pub timeout: Duration,
+    /// Bytes of one answer at most.
+    pub max_response: u64,
 }
 
 /// Whose a target is.

@@ -21,3 +21,4 @@ pub mod run;
 pub mod schedule;
 pub mod units;
 pub mod value;
+pub mod web;

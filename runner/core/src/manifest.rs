@@ -90,6 +90,8 @@ pub enum ParamKind {
     Database,
     /// The name of a configured directory.
     Directory,
+    /// The name of a configured origin.
+    Origin,
     /// A table, as `schema.table` or bare.
     Table,
     /// A column.

@@ -16,6 +16,7 @@ use sereno_core::ports::database::{Database, DatabaseError, Fence, Progress};
 use sereno_core::ports::files::{
     Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary,
 };
+use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::ledger::{Flag, RunQuery, Start};
 use sereno_core::ports::plugins::Targets;
 use sereno_core::report::{Effect, Report};
@@ -119,6 +120,10 @@ impl Targets for Late {
             *self.answer.lock().unwrap() = Some(report);
         }
         self.targets.directory(name).await
+    }
+
+    async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError> {
+        self.targets.origin(name).await
     }
 }
 
@@ -237,6 +242,10 @@ impl Targets for Muted {
 
     async fn directory(&self, name: &TargetName) -> Result<Arc<dyn Directory>, FilesError> {
         Ok(Arc::new(Mute(self.0.directory(name).await?)))
+    }
+
+    async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError> {
+        self.0.origin(name).await
     }
 }
 

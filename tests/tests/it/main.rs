@@ -8,6 +8,7 @@ mod database;
 mod documents;
 mod files;
 mod guests;
+mod http;
 mod ledger;
 mod ledger_faults;
 mod runs;

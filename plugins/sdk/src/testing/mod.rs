@@ -16,12 +16,14 @@
 
 mod database;
 mod files;
+mod http;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use database::{FakeDatabase, FakeTable};
 pub use files::FakeDirectory;
+pub use http::FakeOrigin;
 
 use crate::{Context, Error, Instant, Level, Log, Measurement, Measurements};
 
@@ -71,6 +73,7 @@ pub fn context(scheduled_at: Instant) -> Context {
 pub struct FakeHost {
     directories: BTreeMap<String, FakeDirectory>,
     databases: BTreeMap<String, FakeDatabase>,
+    origins: BTreeMap<String, FakeOrigin>,
     scripted: Vec<Scripted>,
     counts: BTreeMap<&'static str, usize>,
     /// Readings, in order.
@@ -106,6 +109,11 @@ impl FakeHost {
     /// The database `name`, made when it is not there yet.
     pub fn database(&mut self, name: &str) -> &mut FakeDatabase {
         self.databases.entry(name.to_owned()).or_default()
+    }
+
+    /// The origin `name`, made when it is not there yet.
+    pub fn origin(&mut self, name: &str) -> &mut FakeOrigin {
+        self.origins.entry(name.to_owned()).or_default()
     }
 
     /// The `nth` call (from 1) of the function `call` answers `error`, once. Calls are counted from now.

@@ -134,7 +134,8 @@ fn words(effect: &Effect) -> String {
         Verb::Vacuum => "vacuuming",
         Verb::Analyze => "analyzing",
         Verb::Reindex => "reindexing",
-        Verb::Read | Verb::Query => "reading",
+        Verb::Post => "posting to",
+        Verb::Read | Verb::Query | Verb::Get => "reading",
     };
     let amount = if effect.done > 0 && effect.planned > effect.done {
         format!("{} of {}", show_count(effect.done), show_count(effect.planned))

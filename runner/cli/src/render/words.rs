@@ -67,7 +67,8 @@ fn amount(effect: &Effect, mode: Mode) -> String {
     } else if let Some(share) = effect.total.and_then(|total| share(count, total)) {
         text.push_str(&format!(" ({share})"));
     }
-    text.push_str(&format!(" from {}", place(&effect.on)));
+    let way = if effect.verb == Verb::Post { "to" } else { "from" };
+    text.push_str(&format!(" {way} {}", place(&effect.on)));
     if !effect.what.is_empty() && many != "directories" {
         text.push_str(&format!(", {}", effect.what));
     }
@@ -113,8 +114,10 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Analyze, Mode::Apply) => "analyzed",
         (Verb::Reindex, Mode::Plan) => "would reindex",
         (Verb::Reindex, Mode::Apply) => "reindexed",
-        (Verb::Read | Verb::Query, Mode::Plan) => "would read",
-        (Verb::Read | Verb::Query, Mode::Apply) => "read",
+        (Verb::Post, Mode::Plan) => "would post",
+        (Verb::Post, Mode::Apply) => "posted",
+        (Verb::Read | Verb::Query | Verb::Get, Mode::Plan) => "would read",
+        (Verb::Read | Verb::Query | Verb::Get, Mode::Apply) => "read",
     }
 }
 

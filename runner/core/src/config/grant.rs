@@ -31,6 +31,15 @@ pub(super) static GRANT: Shape = Shape {
             doc: "`read`, `remove`, by the name of the directory.",
         },
         Key {
+            name: "origin",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::List(&Kind::OneOf(&texts::ORIGIN_VERB)),
+            },
+            presence: Presence::Optional,
+            doc: "`get`, `post`, by the name of the origin.",
+        },
+        Key {
             name: "storage",
             kind: Kind::Later,
             presence: Presence::Optional,
@@ -133,6 +142,18 @@ pub(super) fn read(
         }
         grants
             .entry(Path::Directory(name))
+            .or_default()
+            .extend(verbs_of(&entry.node));
+    }
+    for entry in node.entries_of("origin") {
+        let Ok(name) = entry.key.parse::<TargetName>() else {
+            continue;
+        };
+        if !config.origins.contains_key(&name) {
+            mistakes.push(unknown_target(entry, "origin", config.origins.keys()));
+        }
+        grants
+            .entry(Path::Origin(name))
             .or_default()
             .extend(verbs_of(&entry.node));
     }

@@ -10,6 +10,7 @@ mod directory;
 pub(crate) mod document;
 mod grant;
 mod guard;
+mod http;
 mod job;
 mod ledger;
 mod limit;
@@ -75,6 +76,15 @@ static ROOT: Shape = Shape {
             },
             presence: Presence::Optional,
             doc: "Directories, by name.",
+        },
+        Key {
+            name: "origin",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::Table(&http::ORIGIN),
+            },
+            presence: Presence::Optional,
+            doc: "Origins of the web that jobs may send requests to, by name.",
         },
         Key {
             name: "plugin",
@@ -190,6 +200,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         ledger_url: ledger::read(&root),
         databases: database::read(&root, &mut mistakes),
         directories: directory::read(&root, folder, &mut mistakes),
+        origins: http::read(&root, &mut mistakes),
         plugins: plugin::read(&root, folder),
         jobs: BTreeMap::new(),
     };

@@ -77,6 +77,9 @@ pub(super) fn masked(text: &str) -> String {
     let (root, _) = document::read(text);
     let mut bytes = text.as_bytes().to_vec();
     mask(&root, &mut bytes);
+    for node in super::http::plain_secrets(&root) {
+        star_out(node, &mut bytes);
+    }
     String::from_utf8(bytes).unwrap_or_else(|_| "*".repeat(text.len()))
 }
 
@@ -87,16 +90,22 @@ fn mask(node: &Node, bytes: &mut [u8]) {
                 Ok(parts) => has_password(&parts),
                 Err(_) => plain_password(text),
             };
-            if let Some(value) = bytes.get_mut(node.span.clone()).filter(|_| plain) {
-                value
-                    .iter_mut()
-                    .filter(|byte| !matches!(byte, b'"' | b'\'' | b'\n'))
-                    .for_each(|byte| *byte = b'*');
+            if plain {
+                star_out(node, bytes);
             }
         }
         Data::List(items) => items.iter().for_each(|item| mask(item, bytes)),
         Data::Table(entries) => entries.iter().for_each(|entry| mask(&entry.node, bytes)),
         _ => {}
+    }
+}
+
+fn star_out(node: &Node, bytes: &mut [u8]) {
+    if let Some(value) = bytes.get_mut(node.span.clone()) {
+        value
+            .iter_mut()
+            .filter(|byte| !matches!(byte, b'"' | b'\'' | b'\n'))
+            .for_each(|byte| *byte = b'*');
     }
 }
 

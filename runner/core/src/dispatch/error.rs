@@ -4,6 +4,7 @@ use crate::job::NoJob;
 use crate::name::RunId;
 use crate::ports::database::DatabaseError;
 use crate::ports::files::FilesError;
+use crate::ports::http::HttpError;
 use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::PluginError;
 
@@ -71,6 +72,14 @@ pub enum DispatchError {
         /// Why.
         source: FilesError,
     },
+    /// An origin cannot be used. Exit 2: it is a matter of configuration.
+    #[error("origin.{name}: {source}")]
+    Origin {
+        /// Which.
+        name: String,
+        /// Why.
+        source: HttpError,
+    },
     /// The ledger failed. Exit 7 when out of reach, else 1.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -83,6 +92,7 @@ impl DispatchError {
             Self::Usage(_)
             | Self::NoJob(_)
             | Self::Directory { .. }
+            | Self::Origin { .. }
             | Self::Plugin(PluginError::NotFound { .. })
             | Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. })
             | Self::Database {

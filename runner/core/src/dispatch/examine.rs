@@ -13,9 +13,10 @@ use crate::grant::{Authority, Denied, Need, Path, Verb};
 use crate::job::{Config, DatabaseTarget, Job, Scope};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
-use crate::plan::{PlannedDatabase, PlannedDirectory};
+use crate::plan::{PlannedDatabase, PlannedDirectory, PlannedOrigin};
 use crate::ports::database::{Database, DatabaseError, Wanted};
 use crate::ports::files::Directory;
+use crate::ports::http::HttpOrigin;
 use crate::ports::plugins::PluginInfo;
 use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory};
 use crate::run::{Mode, RunRequest, digest};
@@ -49,7 +50,7 @@ impl Examined {
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 Some(name)
             }
-            Path::Directory(_) => None,
+            Path::Directory(_) | Path::Origin(_) => None,
         })
     }
 
@@ -57,6 +58,14 @@ impl Examined {
     pub fn directories(&self) -> BTreeSet<TargetName> {
         self.names(|path| match path {
             Path::Directory(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// The origins among the targets.
+    pub fn origins(&self) -> BTreeSet<TargetName> {
+        self.names(|path| match path {
+            Path::Origin(name) => Some(name),
             _ => None,
         })
     }
@@ -109,6 +118,7 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
                 let found = config.directories.get(name);
                 ("directory", name, found.map(|found| found.scope == Scope::Host))
             }
+            Path::Origin(name) => ("origin", name, config.origins.get(name).map(|_| false)),
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 let found = config.databases.get(name);
                 ("database", name, found.map(DatabaseTarget::is_of_host))
@@ -122,12 +132,19 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     }
     if !unknown.is_empty() {
         let problem = |(section, name): (&str, &TargetName)| {
-            let (sought, known): (_, Vec<&str>) = if section == "database" {
-                let known = config.databases.keys().map(TargetName::as_str);
-                (Sought::Database(name), known.collect())
-            } else {
-                let known = config.directories.keys().map(TargetName::as_str);
-                (Sought::Directory(name), known.collect())
+            let (sought, known): (_, Vec<&str>) = match section {
+                "database" => {
+                    let known = config.databases.keys().map(TargetName::as_str);
+                    (Sought::Database(name), known.collect())
+                }
+                "origin" => {
+                    let known = config.origins.keys().map(TargetName::as_str);
+                    (Sought::Origin(name), known.collect())
+                }
+                _ => {
+                    let known = config.directories.keys().map(TargetName::as_str);
+                    (Sought::Directory(name), known.collect())
+                }
             };
             let place = plugin.manifest.param_naming(&params, sought);
             let meant = did_you_mean(name.as_str(), known.iter().copied());
@@ -169,6 +186,11 @@ fn identity(config: &Config, target: &str) -> Json {
     let name = |kind: &str| target.strip_prefix(kind)?.parse::<TargetName>().ok();
     let database = name("database.").and_then(|name| config.databases.get(&name));
     let directory = name("directory.").and_then(|name| config.directories.get(&name));
+    let origin = name("origin.").and_then(|name| config.origins.get(&name));
+    if let Some(origin) = origin {
+        let what = [origin.allow_private, origin.query];
+        return serde_json::json!([target, origin.url.reference(), what]);
+    }
     serde_json::json!([
         target,
         database.map(|database| {
@@ -191,6 +213,8 @@ pub struct Opened {
     pub databases: BTreeMap<TargetName, Arc<dyn Database>>,
     /// By name.
     pub directories: BTreeMap<TargetName, Arc<dyn Directory>>,
+    /// By name.
+    pub origins: BTreeMap<TargetName, Arc<dyn HttpOrigin>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
     pub unreached: Arc<Vec<DispatchError>>,
     /// What the job may do, with every table named that a grant on all of them stands for.
@@ -239,6 +263,23 @@ pub async fn preflight(
         reasons.push(error);
         opened.directories.insert(name, Arc::new(unreached));
     }
+    for name in examined.origins() {
+        let origin = services.targets.origin(&name).await;
+        let origin = origin.map_err(|source| DispatchError::Origin {
+            name: name.to_string(),
+            source,
+        })?;
+        let asks_only = services
+            .config
+            .origins
+            .get(&name)
+            .is_some_and(|target| target.query);
+        let origin = match mode {
+            Mode::Plan if !asks_only => Arc::new(PlannedOrigin::new(origin)),
+            _ => origin,
+        };
+        opened.origins.insert(name, origin);
+    }
     let mut problems = Vec::new();
     let mut authority = Authority::clone(&opened.authority);
     for name in examined.databases() {
@@ -273,7 +314,8 @@ pub async fn preflight(
         reasons.push(error);
         opened.databases.insert(name, Arc::new(unreached));
     }
-    if reasons.len() == opened.databases.len() + opened.directories.len()
+    if opened.origins.is_empty()
+        && reasons.len() == opened.databases.len() + opened.directories.len()
         && let Some(error) = reasons.pop()
     {
         return Err(error);

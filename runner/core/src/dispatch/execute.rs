@@ -12,7 +12,7 @@ use super::examine::{Examined, Opened};
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
 use super::{DispatchError, Services, Stop, asked_to_stop};
-use crate::capability::{DatabaseCapability, DirectoryCapability, Hold};
+use crate::capability::{DatabaseCapability, DirectoryCapability, Hold, OriginCapability};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::FenceKind;
@@ -162,10 +162,16 @@ fn capabilities(
             )),
         )
     });
+    let origins = admitted.opened.origins.iter().filter_map(|(name, port)| {
+        let target = services.config.origins.get(name)?;
+        let origin = OriginCapability::new(name.clone(), Arc::clone(port), target, Arc::clone(hold));
+        Some((name.clone(), Arc::new(origin)))
+    });
     Capabilities {
         authority: Arc::clone(authority),
         databases: databases.collect(),
         directories: directories.collect(),
+        origins: origins.collect(),
     }
 }
 

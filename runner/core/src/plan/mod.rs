@@ -5,6 +5,8 @@
 
 mod database;
 mod files;
+mod http;
 
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
+pub use http::PlannedOrigin;

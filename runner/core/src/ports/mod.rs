@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod database;
 pub mod files;
+pub mod http;
 pub mod insight;
 pub mod ledger;
 pub mod plugins;

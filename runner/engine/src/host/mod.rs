@@ -6,6 +6,7 @@ mod database_read;
 mod database_upkeep;
 mod database_write;
 mod files;
+mod http;
 mod log;
 mod measurements;
 
@@ -60,6 +61,7 @@ fn link_capability(l: &mut Linker<State>, interface: Interface) -> wasmtime::Res
             bindings::database_upkeep::add_to_linker::<_, HasSelf<State>>(l, |state| state)
         }
         Interface::Files => bindings::files::add_to_linker::<_, HasSelf<State>>(l, |state| state),
+        Interface::Http => bindings::http::add_to_linker::<_, HasSelf<State>>(l, |state| state),
     }
 }
 

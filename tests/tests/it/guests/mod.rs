@@ -10,11 +10,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sereno_adapters::clock::SeededEntropy;
+use sereno_adapters::http;
+use sereno_adapters::secrets::Secrets;
 use sereno_core::job::Limits;
 use sereno_core::ports::clock::Entropy;
 use sereno_core::ports::plugins::{CallError, GuestEnd, PluginError, Plugins};
 use sereno_engine::{Allocation, Options, PluginHost};
 use sereno_tests::guests::guests;
+use sereno_tests::web::{Asked, Told, Web};
 use tokio::sync::watch;
 
 use stage::{Bottomless, Broken, Missing, Run, Still, label, options, plugin};
@@ -528,6 +531,101 @@ async fn a_guest_begins_so_many_removals_and_no_more() {
         ended.end
     );
     assert_eq!(directory.removals.load(Ordering::SeqCst), 256);
+}
+
+fn origin(web: &Web) -> Arc<dyn sereno_core::ports::http::HttpOrigin> {
+    let options = http::Options {
+        url: Secrets::new("/").resolve(&web.url()).unwrap(),
+        allow_private: true,
+        headers: vec![(
+            "Authorization".to_owned(),
+            Secrets::new("/").resolve("Bearer hidden").unwrap(),
+        )],
+    };
+    http::open(&options).unwrap()
+}
+
+#[tokio::test]
+async fn a_guest_asks_its_origin_and_no_other_and_says_nothing_of_who_asks() {
+    let host = PluginHost::new(options());
+    let web = Web::new(|asked| Told::json(format!("{} {}", asked.line, asked.header("host"))));
+    let run = Run {
+        origin: Some(origin(&web)),
+        ..Run::of("beyond-origin")
+    };
+    let ended = run.go(&host).await;
+    assert_eq!(ended.end, GuestEnd::Done);
+    let answers: Vec<_> = ended
+        .findings
+        .iter()
+        .map(|finding| format!("{} → {}", finding.code, finding.text))
+        .collect();
+    let port = web.port();
+    assert_eq!(
+        answers,
+        [
+            format!("get web → 200 GET /ok 127.0.0.1:{port}"),
+            r#"post web → denied: origin.web = ["get", "post"]"#.to_owned(),
+            r#"get other → denied: origin.other = ["get"]"#.to_owned(),
+            "get http://169.254.169.254 → invalid".to_owned(),
+            "get 127.0.0.1:9001 → invalid".to_owned(),
+            "path http://169.254.169.254/ → invalid".to_owned(),
+            "path //169.254.169.254/ → invalid".to_owned(),
+            "path @169.254.169.254/ → invalid".to_owned(),
+            "path .evil.example/ → invalid".to_owned(),
+            "path /../2018-06-01/runtime → invalid".to_owned(),
+            r"path /a\r\nHost: evil → invalid".to_owned(),
+            "header Host → invalid".to_owned(),
+            "header Authorization → invalid".to_owned(),
+            "header X-aws-ec2-metadata-token → invalid".to_owned(),
+            "header Transfer-Encoding → invalid".to_owned(),
+            "a long path → invalid".to_owned(),
+        ]
+    );
+    let lines: Vec<String> = web.asked().into_iter().map(|asked: Asked| asked.line).collect();
+    assert_eq!(lines, ["GET /ok"]);
+}
+
+#[tokio::test]
+async fn a_guest_sends_so_many_requests_and_no_more() {
+    let host = PluginHost::new(options());
+    let web = Web::new(|_| Told::json("{}"));
+    let run = patient(Run::of("request-flood"));
+    let ended = Run {
+        origin: Some(origin(&web)),
+        ..run
+    }
+    .go(&host)
+    .await;
+    assert!(
+        matches!(&ended.end, GuestEnd::PassedOn(CallError::Limit(text)) if text.contains("at most 1000 requests")),
+        "{:?}",
+        ended.end
+    );
+    assert_eq!(web.asked().len(), 1_000);
+}
+
+#[tokio::test]
+async fn what_a_guest_is_answered_has_an_end_in_bytes_and_in_time() {
+    let host = PluginHost::new(options());
+    for endless in [Told::Long as fn(u64, bool) -> Told, |_, _| Told::Drip] {
+        let web = Web::new(move |_| endless(10 << 30, false));
+        let run = Run {
+            origin: Some(origin(&web)),
+            time_left: Duration::from_secs(4),
+            ..Run::of("request-flood")
+        };
+        let ended = run.go(&host).await;
+        assert!(
+            matches!(
+                &ended.end,
+                GuestEnd::PassedOn(CallError::Limit(_) | CallError::Deadline)
+            ),
+            "{:?}",
+            ended.end
+        );
+        assert!(ended.used.wall_ms < 4_000, "{:?}", ended.used);
+    }
 }
 
 #[tokio::test]

@@ -9,16 +9,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sereno_adapters::clock::FakeClock;
-use sereno_core::capability::{DirectoryCapability, Hold, Recorder};
+use sereno_core::capability::{DirectoryCapability, Hold, OriginCapability, Recorder};
 use sereno_core::effect::Book;
 use sereno_core::grant::{Authority, Grants, Path, Verb};
 use sereno_core::guard::Guards;
-use sereno_core::job::Limits;
+use sereno_core::job::{Limits, OriginTarget, SecretText};
 use sereno_core::name::{PluginName, RunId, TargetName};
 use sereno_core::ports::database::Progress;
 use sereno_core::ports::files::{
     Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary,
 };
+use sereno_core::ports::http::HttpOrigin;
 use sereno_core::ports::plugins::{Activation, CallError, Capabilities, GuestEnd, LogSink, Plugins};
 use sereno_core::report::{Effect, Finding, LimitsUsed, Measurement};
 use sereno_core::run::{Mode, RunEvent};
@@ -63,6 +64,8 @@ pub(super) struct Run {
     pub(super) limits: Limits,
     pub(super) time_left: Duration,
     pub(super) directory: Arc<dyn Directory>,
+    /// What is behind `origin.web`.
+    pub(super) origin: Option<Arc<dyn HttpOrigin>>,
     pub(super) cancel: watch::Receiver<bool>,
 }
 
@@ -85,16 +88,17 @@ impl Run {
         Self {
             guest,
             params: json!({}),
-            grants: Grants(BTreeMap::from([(
-                Path::Directory(temp()),
-                [Verb::Read, Verb::Remove].into(),
-            )])),
+            grants: Grants(BTreeMap::from([
+                (Path::Directory(temp()), [Verb::Read, Verb::Remove].into()),
+                (Path::Origin(web()), [Verb::Get].into()),
+            ])),
             limits: Limits {
                 cpu: Duration::from_millis(300),
                 ..Limits::default()
             },
             time_left: Duration::from_secs(120),
             directory: Arc::new(Still::default()),
+            origin: None,
             cancel: watch::channel(false).1,
         }
     }
@@ -140,12 +144,13 @@ impl Run {
         let authority = Authority::resolve(needs, self.grants).unwrap();
         let book = Arc::new(Book::default());
         let log = Arc::new(Ears::default());
-        let directory = DirectoryCapability::new(
-            temp(),
-            self.directory,
-            Arc::new(FakeClock::at(scheduled_at())),
-            hold(Arc::clone(&book)),
-        );
+        let hold = hold(Arc::clone(&book));
+        let clock = Arc::new(FakeClock::at(scheduled_at()));
+        let directory = DirectoryCapability::new(temp(), self.directory, clock, Arc::clone(&hold));
+        let origins = self.origin.into_iter().map(|port| {
+            let origin = OriginCapability::new(web(), port, &an_origin(), Arc::clone(&hold));
+            (web(), Arc::new(origin))
+        });
         let activation = Activation {
             run: RunId::from_entropy(1),
             job: "a-job".parse().unwrap(),
@@ -159,6 +164,7 @@ impl Run {
                 authority: Arc::new(authority),
                 databases: BTreeMap::new(),
                 directories: BTreeMap::from([(temp(), Arc::new(directory))]),
+                origins: origins.collect(),
             },
             book: Arc::clone(&book),
             log: Arc::clone(&log) as Arc<dyn LogSink>,
@@ -187,6 +193,22 @@ pub(super) fn label(end: &GuestEnd) -> String {
         GuestEnd::Invalid(_) => "invalid".to_owned(),
         GuestEnd::Cancelled => "cancelled".to_owned(),
         GuestEnd::Host(_) => "host".to_owned(),
+    }
+}
+
+fn web() -> TargetName {
+    "web".parse().unwrap()
+}
+
+/// As an operator would have it who says no more than its `url`.
+fn an_origin() -> OriginTarget {
+    OriginTarget {
+        url: SecretText::new(""),
+        allow_private: false,
+        query: false,
+        headers: BTreeMap::new(),
+        timeout: Duration::from_secs(30),
+        max_response: 8 << 20,
     }
 }
 
