@@ -15,6 +15,7 @@ use sereno_adapters::secrets::Secrets;
 use sereno_adapters::targets::ConfiguredTargets;
 use sereno_core::dispatch::{DispatchError, Services, Stop, apply, submit};
 use sereno_core::guard::Allowances;
+use sereno_core::name::JobName;
 use sereno_core::ports::database::Progress;
 use sereno_core::report::{Effect, Report};
 use sereno_core::run::{Mode, RunRequest};
@@ -90,7 +91,7 @@ impl House {
     pub fn request(job: &str, mode: Mode) -> RunRequest {
         RunRequest {
             mode,
-            ..RunRequest::manual(job.parse().expect("a job name"))
+            ..RunRequest::manual(job.parse::<JobName>().expect("a job name"))
         }
     }
 

@@ -17,12 +17,12 @@ use sereno_core::dispatch::Services;
 use sereno_core::grant;
 use sereno_core::job::Config;
 use sereno_core::manifest::Manifest;
-use sereno_core::name::{JobName, PluginName};
+use sereno_core::name::PluginName;
 use sereno_core::ports::clock::Clock;
 use sereno_core::ports::database::Progress;
 use sereno_core::ports::ledger::Ledger;
 use sereno_core::ports::plugins::{PluginInfo, Plugins};
-use sereno_core::run::Mode;
+use sereno_core::run::{Mode, Work};
 use sereno_engine::{Allocation, CompileVia, Options, Places, PluginHost};
 
 use crate::failure::{Failure, USAGE};
@@ -49,8 +49,9 @@ impl Watching {
     }
 
     /// A run of this job begins.
-    pub(crate) fn start(&self, config: &Config, job: &JobName, mode: Mode) {
-        if let (Some(watched), Some(job)) = (&self.0, config.jobs.get(job)) {
+    pub(crate) fn start(&self, config: &Config, work: &Work, mode: Mode) {
+        let job = work.job().and_then(|job| config.jobs.get(job));
+        if let (Some(watched), Some(job)) = (&self.0, job) {
             let targets: BTreeSet<String> = job.grants.0.keys().map(grant::Path::target).collect();
             let targets: Vec<String> = targets.into_iter().collect();
             watched.start(job.name.to_string(), beginning(mode, &targets));

@@ -85,6 +85,10 @@ name!(
     JobName, "job name"
 );
 name!(
+    /// The name of a round, as in `[round.NAME]`; no job has it.
+    RoundName, "round name"
+);
+name!(
     /// The name of a plugin, as in `plugin = "NAME"`.
     PluginName, "plugin name"
 );

@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 
 use crate::grant::Verb;
 use crate::guard::GuardState;
-use crate::name::{JobName, RunId};
-use crate::run::{Mode, Outcome, Reason};
+use crate::name::RunId;
+use crate::run::{Mode, Outcome, Reason, Work};
 
 /// The version that [`Report::schema_version`] carries.
 pub const REPORT_SCHEMA_VERSION: u32 = 1;
@@ -152,8 +152,9 @@ pub struct Report {
     pub key: String,
     /// 1 for the first.
     pub attempt: u32,
-    /// The job.
-    pub job: JobName,
+    /// The job or round.
+    #[serde(flatten)]
+    pub work: Work,
     /// Plan or apply.
     pub mode: Mode,
     /// Where it came from.

@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use sha2::{Digest, Sha256};
 
 use crate::guard::Allowances;
-use crate::name::{JobName, RunId};
+use crate::name::{JobName, NameError, RoundName, RunId};
 use crate::report::{Effect, Report};
 use crate::value::rfc3339;
 
@@ -48,15 +48,31 @@ pub enum Reason {
     Apply(RunId),
     /// More work under the same key.
     Continuation,
+    /// A step of this run of a round.
+    Step {
+        /// The round's run.
+        round: RunId,
+        /// Whether the round was scheduled.
+        is_scheduled: bool,
+    },
 }
 
 impl Reason {
     /// Scheduled runs may be stale and need an approval; manual ones never.
     pub fn is_scheduled(&self) -> bool {
-        matches!(self, Self::Tick | Self::Event(_))
+        match self {
+            Self::Tick | Self::Event(_) => true,
+            Self::Step { is_scheduled, .. } => *is_scheduled,
+            Self::Manual | Self::Apply(_) | Self::Continuation => false,
+        }
     }
 
-    /// Short and stable: `manual`, `apply(k3v9x2m4qd)`.
+    /// True for a step of a round.
+    pub fn is_step(&self) -> bool {
+        matches!(self, Self::Step { .. })
+    }
+
+    /// Short and stable: `manual`, `apply(k3v9x2m4qd)`, `step(k3v9x2m4qd)`.
     pub fn label(&self) -> String {
         match self {
             Self::Manual => "manual".into(),
@@ -64,6 +80,80 @@ impl Reason {
             Self::Event(shape) => format!("event({shape})"),
             Self::Apply(plan) => format!("apply({plan})"),
             Self::Continuation => "continuation".into(),
+            Self::Step { round, .. } => format!("step({round})"),
+        }
+    }
+}
+
+/// What a run does: `"job": "NAME"` or `"round": "NAME"` in JSON. A job and a round never share a name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// A job.
+    Job(JobName),
+    /// A round: its jobs, one after the other.
+    Round(RoundName),
+}
+
+/// Before a round's name where one text stands for either; no name has a colon.
+const ROUND_PREFIX: &str = "round:";
+
+impl Work {
+    /// The name alone.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Job(name) => name.as_str(),
+            Self::Round(name) => name.as_str(),
+        }
+    }
+
+    /// The job, if it is one.
+    pub fn job(&self) -> Option<&JobName> {
+        match self {
+            Self::Job(name) => Some(name),
+            Self::Round(_) => None,
+        }
+    }
+
+    /// One text for either, from which it can be read back: a job's name, or `round:NAME`.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Job(name) => name.to_string(),
+            Self::Round(name) => format!("{ROUND_PREFIX}{name}"),
+        }
+    }
+}
+
+impl From<JobName> for Work {
+    fn from(name: JobName) -> Self {
+        Self::Job(name)
+    }
+}
+
+impl From<RoundName> for Work {
+    fn from(name: RoundName) -> Self {
+        Self::Round(name)
+    }
+}
+
+impl std::str::FromStr for Work {
+    type Err = NameError;
+
+    /// Reads what [`Work::text`] wrote.
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix(ROUND_PREFIX) {
+            Some(name) => name.parse().map(Self::Round),
+            None => text.parse().map(Self::Job),
+        }
+    }
+}
+
+/// As a sentence has it: ``job `temp-files` ``.
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Job(name) => write!(f, "job `{name}`"),
+            Self::Round(name) => write!(f, "round `{name}`"),
         }
     }
 }
@@ -71,8 +161,9 @@ impl Reason {
 /// Everything a trigger hands to dispatch. Two runs differ only in these values.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRequest {
-    /// Which job.
-    pub job: JobName,
+    /// Which job or round.
+    #[serde(flatten)]
+    pub work: Work,
     /// Params that the request sets over the configured ones.
     pub params: BTreeMap<String, Json>,
     /// Plan or apply.
@@ -89,13 +180,16 @@ pub struct RunRequest {
     pub allow: Allowances,
     /// Stop at `continued` instead of going on.
     pub once: bool,
+    /// When it must have ended, whatever its limits allow: the end of its round's window.
+    #[serde(default)]
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl RunRequest {
-    /// A manual apply of `job`, now, under a random key.
-    pub fn manual(job: JobName) -> Self {
+    /// A manual apply of a job or a round, now, under a random key.
+    pub fn manual(work: impl Into<Work>) -> Self {
         Self {
-            job,
+            work: work.into(),
             params: BTreeMap::new(),
             mode: Mode::Apply,
             scheduled_at: None,
@@ -104,6 +198,7 @@ impl RunRequest {
             reason: Reason::Manual,
             allow: Allowances::default(),
             once: false,
+            until: None,
         }
     }
 }
@@ -113,7 +208,7 @@ impl RunRequest {
 /// `given` is the operator's key, or else the scheduled time; `host` is the host's name when a target is
 /// host-scoped, so that each machine cleans its own directory.
 pub fn run_key(
-    job: &JobName,
+    work: &Work,
     targets: &[String],
     shard: Option<&str>,
     mode: Mode,
@@ -123,7 +218,7 @@ pub fn run_key(
     let mut targets = targets.to_vec();
     targets.sort();
     targets.dedup();
-    let parts = serde_json::json!([job, targets, shard, mode, host, given]);
+    let parts = serde_json::json!([work.text(), targets, shard, mode, host, given]);
     digest(parts.to_string().as_bytes())[..32].to_owned()
 }
 
@@ -354,7 +449,7 @@ mod tests {
 
     #[test]
     fn the_key_ignores_the_order_of_targets_and_nothing_else() {
-        let job: JobName = "purge".parse().expect("a name");
+        let job: Work = "purge".parse().expect("a name");
         let key = |targets: &[&str], shard, mode, host, given| {
             let targets: Vec<String> = targets.iter().map(|&target| target.to_owned()).collect();
             run_key(&job, &targets, shard, mode, host, given)

@@ -12,13 +12,13 @@ use sereno_adapters::clock::{FakeClock, SeededEntropy};
 use sereno_adapters::ledger::{self, MemoryLedger};
 use sereno_core::grant::Verb;
 use sereno_core::guard::GuardState;
-use sereno_core::name::{JobName, RunId};
+use sereno_core::name::RunId;
 use sereno_core::ports::clock::{Clock, Entropy};
 use sereno_core::ports::ledger::{
     Flag, Held, Lease, Ledger, LedgerError, NewRun, Past, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Effect, Finding, LimitsUsed, Measurement, Report, Severity, TargetReport};
-use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunEvent, RunRequest, RunState};
+use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunEvent, RunRequest, RunState, Work};
 use sereno_core::value::Instant;
 use sereno_tests::postgres::shared;
 use sqlx::{Connection, PgConnection, SqliteConnection};
@@ -110,7 +110,7 @@ pub(crate) fn id(text: &str) -> RunId {
     format!("{text:0<10}").parse().unwrap()
 }
 
-pub(crate) fn job(name: &str) -> JobName {
+pub(crate) fn job(name: &str) -> Work {
     name.parse().unwrap()
 }
 
@@ -127,7 +127,7 @@ pub(crate) fn new_run(run: &RunId, key: &str, name: &str, started_at: Instant) -
         id: run.clone(),
         key: key.to_owned(),
         attempt: 1,
-        job: job(name),
+        work: job(name),
         targets: vec!["database.app".to_owned(), "directory.temp".to_owned()],
         shard: Some("tenant_7".to_owned()),
         mode: Mode::Apply,
@@ -211,7 +211,7 @@ pub(crate) fn report(run: &RunId, outcome: Outcome, ended_at: Instant) -> Report
         run: run.clone(),
         key: "key".to_owned(),
         attempt: 1,
-        job: job("purge"),
+        work: job("purge"),
         mode: Mode::Apply,
         reason: Reason::Manual,
         scheduled_at: midnight(),
@@ -637,7 +637,7 @@ async fn runs_are_listed_newest_first(home: Home) {
     );
     assert_eq!(
         list(RunQuery {
-            job: Some(job("purge")),
+            work: Some(job("purge")),
             ..all.clone()
         })
         .await,
@@ -661,7 +661,7 @@ async fn runs_are_listed_newest_first(home: Home) {
     );
     let narrow = RunQuery {
         key: Some("x".to_owned()),
-        job: Some(job("purge")),
+        work: Some(job("purge")),
         running: true,
         limit: 1,
     };
@@ -677,7 +677,7 @@ async fn runs_are_listed_newest_first(home: Home) {
     );
     assert_eq!(
         list(RunQuery {
-            job: Some(job("nothing")),
+            work: Some(job("nothing")),
             ..all
         })
         .await,
@@ -766,7 +766,7 @@ async fn scopes_are_taken_all_or_none(home: Home) {
     let holds = |scope: &str| Held {
         scope: scope.to_owned(),
         run: id("a"),
-        job: job("purge"),
+        work: job("purge"),
         until: now + TTL,
     };
     assert_eq!(refused, Start::Held(vec![holds("x"), holds("y")]));

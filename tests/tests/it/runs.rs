@@ -13,7 +13,7 @@ use sereno_core::dispatch::DispatchError;
 use sereno_core::ports::clock::Clock;
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::report::Report;
-use sereno_core::run::{Outcome, Refusal};
+use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunRequest};
 use sereno_tests::house::House;
 use sereno_tests::postgres;
 use sqlx::{Connection as _, PgConnection, Row as _, SqliteConnection};
@@ -368,4 +368,65 @@ async fn a_table_written_with_its_default_schema_is_fenced_and_recorded_all_the_
         .unwrap()
         .get(0);
     assert_eq!(recorded, 200);
+}
+
+#[tokio::test]
+async fn what_keeps_a_scheduled_run_from_its_start_is_in_the_history_and_a_typing_mistake_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::new(
+        r#"
+version = 1
+[database.app]
+url = "postgres://127.0.0.1:1/app"
+[job.sessions]
+plugin = "row-retention"
+params = { database = "app", table = "user_sessions", column = "updated_at", keep = "7 days" }
+grant = { database.app.tables.user_sessions = ["read", "delete"] }
+"#,
+        folder.path(),
+    )
+    .unwrap();
+    let ticked = |params: &[(&str, &str)]| RunRequest {
+        reason: Reason::Tick,
+        params: params
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), serde_json::json!(value)))
+            .collect(),
+        ..House::request("sessions", Mode::Apply)
+    };
+    let listed = async || {
+        let rows = house.services.ledger.runs(&RunQuery::default()).await.unwrap();
+        let row = |row: sereno_core::ports::ledger::RunRow| (row.attempt, row.outcome.unwrap());
+        rows.into_iter().map(row).collect::<Vec<_>>()
+    };
+    let unreachable = (1, "unreachable".to_owned());
+    // Out of reach: of a person's run too.
+    assert_eq!(house.run("sessions").await.unwrap_err().exit_code(), 7);
+    assert_eq!(listed().await, [unreachable.clone()]);
+    // The next delivery of the same tick is the next attempt.
+    let tick = RunRequest {
+        scheduled_at: Some(house.clock.now()),
+        ..ticked(&[])
+    };
+    for _ in 0..2 {
+        house.submit(tick.clone()).await.unwrap_err();
+    }
+    let second = (2, "unreachable".to_owned());
+    assert_eq!(
+        listed().await,
+        [second.clone(), unreachable.clone(), unreachable.clone()]
+    );
+    // A wrong param: of the schedule only.
+    let wrong = [("keep", "soon")];
+    let mut typed = ticked(&wrong);
+    typed.reason = Reason::Manual;
+    assert_eq!(house.submit(typed).await.unwrap_err().exit_code(), 2);
+    assert_eq!(listed().await.len(), 3);
+    assert_eq!(house.submit(ticked(&wrong)).await.unwrap_err().exit_code(), 2);
+    let rows = house.services.ledger.runs(&RunQuery::default()).await.unwrap();
+    assert_eq!(rows[0].outcome.as_deref(), Some("usage"));
+    assert_eq!(rows[0].targets, ["database.app"]);
+    let report = house.services.ledger.report(&rows[0].id).await.unwrap().unwrap();
+    let text = report.outcome.message().unwrap();
+    assert!(text.starts_with("job.sessions.params.keep: "), "{text}");
 }

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use sereno_core::name::{JobName, RunId};
+use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{Held, Lease};
+use sereno_core::run::Work;
 use sereno_core::value::Instant;
 
 use super::{kept, micros};
@@ -17,7 +18,7 @@ pub(super) struct ScopeRow {
     /// None: it was given back.
     pub holder: Option<RunId>,
     /// Of the holder, or of the last one.
-    pub job: JobName,
+    pub work: Work,
     pub token: i64,
     pub until: Instant,
 }
@@ -79,7 +80,7 @@ pub(super) fn decide(
         .map(|(holder, row)| Held {
             scope: row.scope.clone(),
             run: holder.clone(),
-            job: row.job.clone(),
+            work: row.work.clone(),
             until: row.until,
         })
         .collect();

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sereno_core::name::{JobName, RunId};
+use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{
     Flag, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, Start, StoredEvent,
 };
@@ -15,7 +15,7 @@ use sereno_core::ports::watch::{
     Aftermath, Letter, MeasurementQuery, OutboxQuery, Outgoing, Sample, Settled, Standing, Watch,
 };
 use sereno_core::report::{Measurement, Report};
-use sereno_core::run::{RunEvent, RunState};
+use sereno_core::run::{RunEvent, RunState, Work};
 use sereno_core::value::Instant;
 
 use super::leases::{Decision, ScopeRow, decide, in_order, take_over, until};
@@ -62,12 +62,12 @@ impl Books {
         self.scopes.values().filter(own).cloned().collect()
     }
 
-    fn hold(&mut self, leases: &[Lease], job: &JobName) {
+    fn hold(&mut self, leases: &[Lease], work: &Work) {
         for lease in leases {
             let row = ScopeRow {
                 scope: lease.scope.clone(),
                 holder: Some(lease.run.clone()),
-                job: job.clone(),
+                work: work.clone(),
                 token: lease.token,
                 until: lease.until,
             };
@@ -147,7 +147,7 @@ impl Ledger for MemoryLedger {
                 return Ok(Start::Overtaken);
             }
             books.lost.extend(lost);
-            books.hold(&leases, &row.job);
+            books.hold(&leases, &row.work);
             books
                 .events
                 .insert(row.id.clone(), vec![(row.started_at, to_json(&event))]);
@@ -183,7 +183,7 @@ impl Ledger for MemoryLedger {
 
     async fn runs(&self, query: &RunQuery) -> Result<Vec<RunRow>, LedgerError> {
         let wanted = |row: &&RunRow| {
-            query.job.as_ref().is_none_or(|job| row.job == *job)
+            query.work.as_ref().is_none_or(|work| row.work == *work)
                 && query.key.as_ref().is_none_or(|key| row.key == *key)
                 && (!query.running || row.state == RunState::Running)
         };
@@ -243,7 +243,7 @@ impl Ledger for MemoryLedger {
             if let Some(leases) = &taken {
                 let lost = leases.iter().map(|lease| (orphan.clone(), lease.scope.clone()));
                 books.lost.extend(lost);
-                books.hold(leases, &row.job);
+                books.hold(leases, &row.work);
             }
             Ok(taken)
         })

@@ -23,7 +23,7 @@ pub(super) async fn apply(global: &Global, args: Apply, output: &Output) -> Resu
     if output.is_watched
         && let Ok(plan) = services.ledger.run(&args.run).await
     {
-        watching.start(&services.config, &plan.job, Mode::Apply);
+        watching.start(&services.config, &plan.work, Mode::Apply);
     }
     let applied = stoppable(output, &watching, |stop| {
         dispatch::apply(&services, &args.run, allow, stop)

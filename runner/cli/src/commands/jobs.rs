@@ -36,7 +36,7 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
                 let last = match &ledger {
                     Some(ledger) => {
                         let query = RunQuery {
-                            job: Some(job.name.clone()),
+                            work: Some(job.name.clone().into()),
                             limit: 1,
                             ..RunQuery::default()
                         };

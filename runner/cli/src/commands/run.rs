@@ -46,7 +46,7 @@ async fn submit(
     let services = compose::services(config, &watching).await?;
     let request = request(&services, job, mode, &how, once);
     let recorded = Asked::recorded(&output.program, &request);
-    watching.start(&services.config, &request.job, mode);
+    watching.start(&services.config, &request.work, mode);
     let submitted = stoppable(output, &watching, |stop| {
         dispatch::submit(&services, request, stop)
     })

@@ -25,7 +25,7 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
         Runs::List { job, limit } => {
             let rows = ledger
                 .runs(&RunQuery {
-                    job,
+                    work: job.map(Into::into),
                     limit,
                     ..RunQuery::default()
                 })

@@ -136,7 +136,8 @@ impl Tour<'_> {
                 continue;
             }
             self.command(&format!("apply {}", plan.run));
-            self.watching.start(&self.services.config, &plan.job, Mode::Apply);
+            self.watching
+                .start(&self.services.config, &plan.work, Mode::Apply);
             let report = stoppable(self.output, &self.watching, |stop| {
                 dispatch::apply(&self.services, plan.run.as_str(), Allowances::default(), stop)
             })
@@ -227,7 +228,7 @@ impl Tour<'_> {
         }
         let message = format!(
             "the demo ends here: {} ended {}",
-            report.job,
+            report.work.name(),
             report.outcome.label()
         );
         Err(Failure::new(report.outcome.exit_code(), "demo", message))

@@ -63,7 +63,7 @@ impl Asked {
 
     /// The plan of the same work. It takes no key: a plan settles nothing.
     fn plan(&self, report: &Report) -> String {
-        format!("{} plan {}{}", self.program, report.job, self.flags())
+        format!("{} plan {}{}", self.program, report.work.name(), self.flags())
     }
 
     /// The same work again.
@@ -81,7 +81,7 @@ impl Asked {
             (Mode::Apply, _) => format!(
                 "{} run {}{}{}",
                 self.program,
-                report.job,
+                report.work.name(),
                 self.flags(),
                 self.key()
             ),
@@ -95,7 +95,7 @@ impl Asked {
             (mode, _) => format!(
                 "{} run {}{}{}{} --once",
                 self.program,
-                report.job,
+                report.work.name(),
                 if mode == Mode::Plan { " --plan" } else { "" },
                 self.flags(),
                 self.key()
@@ -205,7 +205,7 @@ fn beyond_a_guard(report: &Report, asked: &Asked) -> Vec<Next> {
     if allow.is_empty() {
         return vec![(
             "its guards".to_owned(),
-            format!("{program} jobs explain {}", report.job),
+            format!("{program} jobs explain {}", report.work.name()),
         )];
     }
     let flags: String = allow
@@ -227,7 +227,7 @@ fn beyond_a_guard(report: &Report, asked: &Asked) -> Vec<Next> {
 /// What to change for a guard that no apply lifts.
 fn unliftable(guard: &GuardState, report: &Report) -> Next {
     let why = format!("no apply can lift {}", guard.name);
-    let section = format!("[job.{}.guard]", report.job);
+    let section = format!("[job.{}.guard]", report.work.name());
     let change = match guard.name.as_str() {
         "retention_floor" => {
             let floor = show_duration(Duration::try_from_secs_f64(guard.limit).unwrap_or_default());
@@ -352,7 +352,11 @@ mod tests {
 
     #[test]
     fn what_was_recorded_is_said_again_as_it_was_typed() {
-        let mut request = RunRequest::manual("expired-sessions".parse().expect("a name"));
+        let mut request = RunRequest::manual(
+            "expired-sessions"
+                .parse::<sereno_core::run::Work>()
+                .expect("a name"),
+        );
         request.params = asked().params.into_iter().collect();
         request.key = Some("k".to_owned());
         let asked = Asked::recorded("sereno", &request);

@@ -48,7 +48,7 @@ fn heading(report: &Report, paint: Paint) -> String {
     };
     format!(
         "{how}{} {}\n",
-        paint.strong(&report.job),
+        paint.strong(report.work.name()),
         paint.faint(format!(
             "run {} scheduled at {}{attempt}",
             report.run,
@@ -201,7 +201,7 @@ pub(super) mod tests {
             run: RunId::try_from("k3v9x2m4qd".to_owned()).expect("an id"),
             key: "0123".to_owned(),
             attempt: 1,
-            job: "expired-sessions".parse().expect("a name"),
+            work: "expired-sessions".parse().expect("a name"),
             mode,
             reason: Reason::Manual,
             scheduled_at: at("2026-11-24T02:30:00Z"),

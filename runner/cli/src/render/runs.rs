@@ -21,7 +21,7 @@ pub(crate) fn list(rows: &[RunRow], now: Instant, paint: Paint) -> String {
         .map(|row| {
             [
                 row.id.to_string(),
-                row.job.to_string(),
+                row.work.name().to_owned(),
                 row.mode.to_string(),
                 state(row),
                 show_instant(second(row.started_at)),
@@ -63,6 +63,7 @@ fn why(reason: &Reason) -> String {
         Reason::Event(shape) => format!("event {shape}"),
         Reason::Apply(plan) => format!("plan {plan}"),
         Reason::Continuation => "continuation".to_owned(),
+        Reason::Step { round, .. } => format!("round {round}"),
     }
 }
 
@@ -70,7 +71,7 @@ fn why(reason: &Reason) -> String {
 pub(crate) fn at_work(row: &RunRow, effects: &[Effect], now: Instant, program: &str, paint: Paint) -> String {
     let mut text = format!(
         "{} {}\n",
-        paint.strong(&row.job),
+        paint.strong(row.work.name()),
         paint.faint(format!(
             "run {} scheduled at {}",
             row.id,
@@ -172,7 +173,7 @@ pub(super) mod tests {
             id: RunId::try_from(id.to_owned()).expect("an id"),
             key: "k".to_owned(),
             attempt: 1,
-            job: "temp-files".parse().expect("a name"),
+            work: "temp-files".parse().expect("a name"),
             targets: vec!["directory.temp".to_owned()],
             shard: None,
             mode: Mode::Apply,

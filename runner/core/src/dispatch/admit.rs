@@ -9,15 +9,17 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::begin::{Begin, begin, paused, record_end, scopes};
+use super::error::Unstarted;
 use super::examine::{Examined, Opened, preflight};
 use super::history::History;
 use super::rescue::close_all;
+use super::subject::Subject;
 use super::{DispatchError, Problem, Services, Stop, sleep};
 use crate::grant::Denied;
 use crate::name::RunId;
 use crate::ports::ledger::{Lease, Past, RunRow};
 use crate::report::Report;
-use crate::run::{Mode, Outcome, Refusal, RunRequest, Skip, run_key, scheduled_key};
+use crate::run::{Mode, Outcome, Refusal, RunRequest, Skip, Work, run_key, scheduled_key};
 use crate::value::{Instant, show_instant};
 
 /// A scheduled time further ahead of a target's own clock than this is refused; up to it, the run waits.
@@ -44,8 +46,20 @@ pub(super) enum Admission {
     Answer(Box<Report>),
 }
 
+/// Why an attempt is none: how it ends where it begins, and the error if it was one.
+struct Verdict {
+    outcome: Outcome,
+    error: Option<DispatchError>,
+}
+
+impl From<Outcome> for Verdict {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, error: None }
+    }
+}
+
 /// Fixes the scheduled time and the key.
-pub(super) fn accept(services: &Services, examined: &Examined, request: &mut RunRequest) -> Accepted {
+pub(super) fn accept(services: &Services, subject: &Subject, request: &mut RunRequest) -> Accepted {
     let scheduled_at = request.scheduled_at.unwrap_or_else(|| services.clock.now());
     let given = request.key.get_or_insert_with(|| {
         if request.reason.is_scheduled() {
@@ -54,10 +68,10 @@ pub(super) fn accept(services: &Services, examined: &Examined, request: &mut Run
             RunId::from_entropy(services.entropy.next()).to_string()
         }
     });
-    let host = (!examined.host_scoped.is_empty()).then_some(services.host.as_str());
+    let host = subject.is_host_scoped.then_some(services.host.as_str());
     let key = run_key(
-        &examined.job.name,
-        &examined.targets,
+        &subject.work,
+        &subject.targets,
         request.shard.as_deref(),
         request.mode,
         host,
@@ -73,25 +87,30 @@ pub(super) async fn admit(
     request: &RunRequest,
     opened: Option<Opened>,
     stop: &watch::Receiver<Stop>,
-) -> Result<Admission, DispatchError> {
+) -> Result<Admission, Unstarted> {
+    let subject = Subject::of(examined);
     loop {
-        let past = look(services, examined, accepted).await?;
+        let past = look(services, &subject, accepted).await?;
         let history = History::read(services, &past.attempts, request.mode).await?;
-        same_work(examined, request, &history)?;
+        same_work(&subject, request, &history)?;
         if let Some(mut report) = history.settled.clone() {
             report.duplicate = true;
             return Ok(Admission::Answer(report));
         }
         let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
-        let refused = refusal(services, examined, request, scheduled_at, past.paused);
+        let refused = lacks_a_grant(examined)
+            .or_else(|| not_now(services, &subject, request, scheduled_at, past.paused));
         let mut verdict = if let Some(outcome) = refused {
-            Err(outcome)
+            Err(outcome.into())
         } else {
-            let opened = match &opened {
-                Some(opened) => opened.clone(),
-                None => preflight(services, examined, request.mode).await?,
-            };
-            in_time(services, opened, scheduled_at, stop).await?
+            match open(services, examined, request, opened.as_ref(), scheduled_at, stop).await {
+                Ok(verdict) => verdict.map_err(Verdict::from),
+                Err(error) if error.is_recorded(request) => Err(Verdict {
+                    outcome: error.outcome(),
+                    error: Some(error),
+                }),
+                Err(error) => return Err(error.into()),
+            }
         };
         // At most twice: what is refused on the way needs no lease but the key's.
         loop {
@@ -100,9 +119,9 @@ pub(super) async fn admit(
                 Ok(opened) => scopes(services, examined, &opened.authority, request.mode, key_scope),
                 Err(_) => vec![key_scope],
             };
-            let row = new_row(services, examined, accepted, request, scheduled_at, &history);
+            let row = new_row(services, &subject, accepted, request, scheduled_at, &history);
             match (
-                begin(services, examined, request, row, &scopes, stop).await?,
+                begin(services, &subject, request, row, &scopes, stop).await?,
                 verdict,
             ) {
                 (Begin::Begun(row, leases), Ok(opened)) => {
@@ -114,11 +133,18 @@ pub(super) async fn admit(
                         history,
                     })));
                 }
-                (Begin::Begun(row, _), Err(outcome)) => {
-                    let report = record_end(services, examined, &row, &history, outcome).await?;
-                    return Ok(Admission::Answer(Box::new(report)));
+                (Begin::Begun(row, _), Err(Verdict { outcome, error })) => {
+                    let report = record_end(services, &subject, &row, &history, outcome).await?;
+                    let report = Box::new(report);
+                    return match error {
+                        None => Ok(Admission::Answer(report)),
+                        Some(error) => Err(Unstarted {
+                            error,
+                            report: Some(report),
+                        }),
+                    };
                 }
-                (Begin::Not(outcome), _) => verdict = Err(outcome),
+                (Begin::Not(outcome), _) => verdict = Err(outcome.into()),
                 (Begin::Overtaken, _) => break,
             }
         }
@@ -126,10 +152,14 @@ pub(super) async fn admit(
 }
 
 /// All that was before, with every run closed whose host died.
-async fn look(services: &Services, examined: &Examined, accepted: &Accepted) -> Result<Past, DispatchError> {
+pub(super) async fn look(
+    services: &Services,
+    subject: &Subject,
+    accepted: &Accepted,
+) -> Result<Past, DispatchError> {
     let past = async || {
         let now = services.clock.now();
-        services.ledger.past(&examined.job.name, &accepted.key, now).await
+        services.ledger.past(&subject.work, &accepted.key, now).await
     };
     let found = past().await?;
     if found.orphans.is_empty() {
@@ -140,19 +170,26 @@ async fn look(services: &Services, examined: &Examined, accepted: &Accepted) -> 
 }
 
 /// A key stands for one piece of work: other params or another time under it are a mistake.
-fn same_work(examined: &Examined, request: &RunRequest, history: &History) -> Result<(), DispatchError> {
+pub(super) fn same_work(
+    subject: &Subject,
+    request: &RunRequest,
+    history: &History,
+) -> Result<(), DispatchError> {
     let Some(first) = &history.first else {
         return Ok(());
     };
     let mut problems = Vec::new();
     let mut other = |what: String| {
         problems.push(Problem::new(
-            format!("job.{}", examined.job.name),
+            match &subject.work {
+                Work::Job(name) => format!("job.{name}"),
+                Work::Round(name) => format!("round.{name}"),
+            },
             format!("run {} had this key with {what}", first.run),
             Some("give another `--key`".to_owned()),
         ));
     };
-    if first.params != examined.params {
+    if first.params != subject.params {
         other("other params".to_owned());
     }
     // The ledger keeps microseconds.
@@ -170,35 +207,54 @@ fn same_work(examined: &Examined, request: &RunRequest, history: &History) -> Re
     }
 }
 
-/// How a request ends that is not to run, as far as that can be told without its targets.
-fn refusal(
+/// How a request ends whose job needs more than it was granted.
+fn lacks_a_grant(examined: &Examined) -> Option<Outcome> {
+    let denied = examined.authority.as_ref().err()?;
+    let job = &examined.job;
+    let lines: Vec<String> = denied.iter().map(Denied::line_to_add).collect();
+    let text = format!(
+        "the plugin `{}` needs more than job `{}` was granted; add under [job.{}.grant]:\n{}",
+        job.plugin,
+        job.name,
+        job.name,
+        lines.join("\n")
+    );
+    Some(Outcome::Refused(Refusal::Grant, text))
+}
+
+/// How a request ends that is not to run now, as far as that can be told without its targets.
+pub(super) fn not_now(
     services: &Services,
-    examined: &Examined,
+    subject: &Subject,
     request: &RunRequest,
     scheduled_at: Instant,
     is_paused: bool,
 ) -> Option<Outcome> {
-    let job = &examined.job;
-    if let Err(denied) = &examined.authority {
-        let lines: Vec<String> = denied.iter().map(Denied::line_to_add).collect();
-        let text = format!(
-            "the plugin `{}` needs more than job `{}` was granted; add under [job.{}.grant]:\n{}",
-            job.plugin,
-            job.name,
-            job.name,
-            lines.join("\n")
-        );
-        return Some(Outcome::Refused(Refusal::Grant, text));
-    }
     let now = services.clock.now();
     if let Some(text) = too_early(scheduled_at, now, "this host's clock") {
         return Some(Outcome::Refused(Refusal::Future, text));
     }
     if is_paused {
-        return Some(paused(&job.name));
+        return Some(paused(&subject.work));
     }
-    let text = stale(services, examined, scheduled_at, request, now)?;
+    let text = stale(services, subject, scheduled_at, request, now)?;
     Some(Outcome::Skipped(Skip::Stale, text))
+}
+
+/// Opens the targets, or takes those that are open, and waits for their clocks.
+async fn open(
+    services: &Services,
+    examined: &Examined,
+    request: &RunRequest,
+    opened: Option<&Opened>,
+    scheduled_at: Instant,
+    stop: &watch::Receiver<Stop>,
+) -> Result<Result<Opened, Outcome>, DispatchError> {
+    let opened = match opened {
+        Some(opened) => opened.clone(),
+        None => preflight(services, examined, request.mode).await?,
+    };
+    in_time(services, opened, scheduled_at, stop).await
 }
 
 /// Holds the scheduled time against every target's own clock, and waits while it lies a little ahead: no cutoff is
@@ -240,38 +296,38 @@ fn too_early(scheduled_at: Instant, now: Instant, whose: &str) -> Option<String>
 
 fn stale(
     services: &Services,
-    examined: &Examined,
+    subject: &Subject,
     scheduled_at: Instant,
     request: &RunRequest,
     now: Instant,
 ) -> Option<String> {
     /// A scheduled event older than this has been overtaken by the next one, whatever the period.
     const EVENT_AGE_MAX: Duration = Duration::from_hours(12);
-    if !request.reason.is_scheduled() || request.mode == Mode::Plan {
+    // A step is as old as its round, which was held against this before.
+    if !request.reason.is_scheduled() || request.reason.is_step() || request.mode == Mode::Plan {
         return None;
     }
-    let job = &examined.job;
-    let half_period = job.schedule.as_ref().and_then(|schedule| {
+    let half_period = subject.schedule.as_ref().and_then(|schedule| {
         let after = schedule.next_after(scheduled_at, &services.config.timezone)?;
         ((after - scheduled_at) / 2).to_std().ok()
     });
-    let limit = job
+    let limit = subject
         .max_event_age
         .unwrap_or_else(|| half_period.map_or(EVENT_AGE_MAX, |half| half.min(EVENT_AGE_MAX)));
     let age = (now - scheduled_at).to_std().unwrap_or_default();
     (age > limit).then(|| {
         format!(
-            "the event is {} old, and job `{}` takes none older than {}",
+            "the event is {} old, and {} takes none older than {}",
             crate::units::show_duration(age),
-            job.name,
+            subject.work,
             crate::units::show_duration(limit)
         )
     })
 }
 
-fn new_row(
+pub(super) fn new_row(
     services: &Services,
-    examined: &Examined,
+    subject: &Subject,
     accepted: &Accepted,
     request: &RunRequest,
     scheduled_at: Instant,
@@ -281,14 +337,14 @@ fn new_row(
         id: RunId::from_entropy(services.entropy.next()),
         key: accepted.key.clone(),
         attempt: history.attempts + 1,
-        job: examined.job.name.clone(),
-        targets: examined.targets.clone(),
+        work: subject.work.clone(),
+        targets: subject.targets.clone(),
         shard: request.shard.clone(),
         mode: request.mode,
         reason: request.reason.clone(),
         scheduled_at,
-        consent: examined.consent.clone(),
-        digest: examined.plugin.digest.clone(),
+        consent: subject.consent.clone(),
+        digest: subject.digest.clone(),
         state: crate::run::RunState::New,
         cursor: history.cursor.clone(),
         started_at: services.clock.now(),

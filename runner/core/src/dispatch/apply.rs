@@ -2,12 +2,13 @@
 
 use tokio::sync::watch;
 
+use super::subject::Subject;
 use super::{DispatchError, Services, Stop, examine, run_to_end};
 use crate::guard::{Allowances, GuardState, Guards};
 use crate::name::RunId;
 use crate::ports::ledger::{RunQuery, RunRow};
 use crate::report::{Effect, Report};
-use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState};
+use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState, Work};
 use crate::units::show_duration;
 use crate::value::show_instant;
 
@@ -26,7 +27,10 @@ pub async fn apply(
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
     let named = services.ledger.run(id).await?;
-    let job = &named.job;
+    let job = match &named.work {
+        Work::Job(job) => job,
+        Work::Round(round) => return Err(DispatchError::is_round(round)),
+    };
     let again = Some(format!("`sereno plan {job}` makes a new one"));
     let refused = |message: String| DispatchError::Refused {
         message,
@@ -77,7 +81,7 @@ pub async fn apply(
             row.id
         )));
     }
-    let accepted = super::admit::accept(services, &examined, &mut request);
+    let accepted = super::admit::accept(services, &Subject::of(&examined), &mut request);
     if let Some(done) = of_key(services, &accepted.key)
         .await?
         .iter()
@@ -90,7 +94,7 @@ pub async fn apply(
             show_instant(done.started_at)
         )));
     }
-    run_to_end(services, request, Some(plan.effects_of_key()), stop).await
+    Ok(run_to_end(services, request, Some(plan.effects_of_key()), stop).await?)
 }
 
 /// All attempts of a key, newest first.
@@ -124,7 +128,7 @@ fn allowed(plan: &Report, allow: &Allowances) -> Result<(), DispatchError> {
         .iter()
         .find(|guard| !Guards::LIFTABLE.contains(&guard.name.as_str()));
     let hint = if let Some(guard) = fixed {
-        let job = &plan.job;
+        let job = plan.work.name();
         format!(
             "no apply can lift {}: `sereno jobs explain {job}` says where it is set",
             guard.name

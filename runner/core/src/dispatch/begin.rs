@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use super::examine::Examined;
 use super::history::History;
 use super::report::empty_report;
+use super::subject::Subject;
 use super::{DispatchError, Services, Stop, sleep};
 use crate::grant::{Authority, Path};
-use crate::name::JobName;
 use crate::ports::ledger::{Flag, Held, Lease, NewRun, RunRow, Start};
 use crate::report::Report;
-use crate::run::{Mode, Outcome, RunEvent, RunRequest, Skip};
+use crate::run::{Mode, Outcome, RunEvent, RunRequest, Skip, Work};
 use crate::units::show_duration;
 use crate::value::show_instant;
 
@@ -79,18 +79,18 @@ pub(super) fn tokens(services: &Services, leases: &[Lease]) -> BTreeMap<String, 
 /// The same key is at work, or the ledger's own.
 pub(super) async fn begin(
     services: &Services,
-    examined: &Examined,
+    subject: &Subject,
     request: &RunRequest,
     row: RunRow,
     scopes: &[String],
     stop: &watch::Receiver<Stop>,
 ) -> Result<Begin, DispatchError> {
-    let job = &examined.job;
+    let work = &subject.work;
     let key_scope = format!("key:{}", row.key);
     let mut new = NewRun {
         row,
         request: request.clone(),
-        params: examined.params.clone(),
+        params: subject.params.clone(),
     };
     let mut waited = Duration::ZERO;
     loop {
@@ -104,56 +104,63 @@ pub(super) async fn begin(
             let run = held.run.clone();
             return Err(DispatchError::AtWork { run });
         }
-        if let Some(held) = by(&|held| held.job == job.name) {
+        if let Some(held) = by(&|held| held.work == *work) {
             let until = show_instant(held.until);
             let text = format!(
-                "run {} of the same job holds {} until {until}",
-                held.run, held.scope
+                "run {} of the same {} holds {} until {until}",
+                held.run,
+                kind(work),
+                held.scope
             );
             return Ok(Begin::Not(Outcome::Skipped(Skip::Overlap, text)));
         }
         let other = by(&|_| true).map_or_else(String::new, |held| {
-            format!("job `{}` (run {}) holds {}", held.job, held.run, held.scope)
+            format!("{} (run {}) holds {}", held.work, held.run, held.scope)
         });
-        if waited >= job.wait {
+        let is_over = request.until.is_some_and(|until| services.clock.now() >= until);
+        if waited >= subject.wait || is_over {
             let text = format!("{other}, and still did after {}", show_duration(waited));
             return Ok(Begin::Not(Outcome::Retryable(text)));
         }
         if waited.is_zero() {
             services
                 .progress
-                .waiting(&format!("{other}; waiting up to {}", show_duration(job.wait)));
+                .waiting(&format!("{other}; waiting up to {}", show_duration(subject.wait)));
         }
         if let Some(stopped) = sleep(services, WAIT_STEP, stop).await {
             return Ok(Begin::Not(stopped));
         }
-        if services
-            .ledger
-            .flag(&[job.name.as_str(), "*"], Flag::Pause)
-            .await?
-        {
-            return Ok(Begin::Not(paused(&job.name)));
+        if services.ledger.flag(&[work.name(), "*"], Flag::Pause).await? {
+            return Ok(Begin::Not(paused(work)));
         }
         waited += WAIT_STEP;
         new.row.started_at = services.clock.now();
     }
 }
 
-/// How a request for a paused job ends.
-pub(super) fn paused(job: &JobName) -> Outcome {
-    let text = format!("job `{job}` is paused; `sereno jobs resume {job}` lifts it");
+/// `job` or `round`.
+fn kind(work: &Work) -> &'static str {
+    match work {
+        Work::Job(_) => "job",
+        Work::Round(_) => "round",
+    }
+}
+
+/// How a request for paused work ends.
+pub(super) fn paused(work: &Work) -> Outcome {
+    let text = format!("{work} is paused; `sereno jobs resume {}` lifts it", work.name());
     Outcome::Skipped(Skip::Paused, text)
 }
 
 /// Ends a run where it began.
 pub(super) async fn record_end(
     services: &Services,
-    examined: &Examined,
+    subject: &Subject,
     row: &RunRow,
     history: &History,
     outcome: Outcome,
 ) -> Result<Report, DispatchError> {
-    let mut report = empty_report(services, row, examined.params.clone(), outcome);
+    let mut report = empty_report(services, row, subject.params.clone(), outcome);
     report.earlier.clone_from(&history.before);
     let event = RunEvent::Ended {
         report: Box::new(report.clone()),

@@ -1,12 +1,14 @@
 //! What keeps a request from becoming a run, with what to do next.
 
 use crate::job::NoJob;
-use crate::name::RunId;
+use crate::name::{RoundName, RunId};
 use crate::ports::database::DatabaseError;
 use crate::ports::files::FilesError;
 use crate::ports::http::HttpError;
 use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::PluginError;
+use crate::report::Report;
+use crate::run::{Outcome, RunRequest};
 
 /// One mistake in a request or a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +31,7 @@ impl Problem {
     }
 }
 
-/// Why a request was not run and left no run behind.
+/// Why a request was not run.
 #[derive(Debug, thiserror::Error)]
 pub enum DispatchError {
     /// The request or the configuration is wrong: every mistake at once. Exit 2.
@@ -86,6 +88,46 @@ pub enum DispatchError {
 }
 
 impl DispatchError {
+    /// A round was asked for where only a job will do.
+    pub(super) fn is_round(name: &RoundName) -> Self {
+        Self::Refused {
+            message: format!("`{name}` is a round, and only a job will do here"),
+            hint: Some(format!("`sereno run --round {name}` runs its jobs")),
+        }
+    }
+
+    /// True when it is to be seen in the history: whatever a schedule asked for, and what a person's request met that is
+    /// more than a mistake in it. A mistake is told to whoever has just typed it.
+    pub(super) fn is_recorded(&self, request: &RunRequest) -> bool {
+        match self {
+            Self::Ledger(_) | Self::AtWork { .. } | Self::Refused { .. } | Self::NoJob(_) => false,
+            error => request.reason.is_scheduled() || request.reason.is_step() || error.exit_code() != 2,
+        }
+    }
+
+    /// How a run ends that it kept from being started.
+    pub(super) fn outcome(&self) -> Outcome {
+        let text = match self {
+            Self::Usage(problems) => {
+                let problem = |problem: &Problem| format!("{}: {}", problem.at, problem.message);
+                problems.iter().map(problem).collect::<Vec<_>>().join("\n")
+            }
+            error => error.to_string(),
+        };
+        match self {
+            Self::Database {
+                source: DatabaseError::Busy { .. } | DatabaseError::Timeout { .. },
+                ..
+            } => Outcome::Retryable(text),
+            error => match error.exit_code() {
+                2 => Outcome::Usage(text),
+                7 => Outcome::Unreachable(text),
+                _ if matches!(error, Self::Plugin(_)) => Outcome::Invalid(text),
+                _ => Outcome::Failed(text),
+            },
+        }
+    }
+
     /// The exit code of the command line.
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -108,5 +150,25 @@ impl DispatchError {
             } => 7,
             Self::Plugin(_) | Self::Ledger(_) | Self::Database { .. } => 1,
         }
+    }
+}
+
+/// A request that was not run: why, and the run that tells so in the history, where there is one.
+#[derive(Debug)]
+pub(super) struct Unstarted {
+    pub(super) error: DispatchError,
+    #[expect(dead_code, reason = "a round tells of it")]
+    pub(super) report: Option<Box<Report>>,
+}
+
+impl From<DispatchError> for Unstarted {
+    fn from(error: DispatchError) -> Self {
+        Self { error, report: None }
+    }
+}
+
+impl From<Unstarted> for DispatchError {
+    fn from(unstarted: Unstarted) -> Self {
+        unstarted.error
     }
 }

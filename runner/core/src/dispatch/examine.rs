@@ -19,7 +19,7 @@ use crate::ports::files::Directory;
 use crate::ports::http::HttpOrigin;
 use crate::ports::plugins::PluginInfo;
 use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory};
-use crate::run::{Mode, RunRequest, digest};
+use crate::run::{Mode, RunRequest, Work, digest};
 
 /// A request that makes sense, as far as files and manifests can tell.
 pub struct Examined {
@@ -93,7 +93,11 @@ impl Examined {
 /// [`Examined::authority`], because it makes a refused run.
 pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examined, DispatchError> {
     let config = &services.config;
-    let job = config.job(&request.job)?.clone();
+    let name = match &request.work {
+        Work::Job(name) => name,
+        Work::Round(name) => return Err(DispatchError::is_round(name)),
+    };
+    let job = config.job(name)?.clone();
     let plugin = services.plugins.inspect(&job.plugin).await?;
     let mut given = job.params.clone();
     given.extend(request.params.clone());

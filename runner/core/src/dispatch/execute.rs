@@ -21,7 +21,7 @@ use crate::ports::database::Fence;
 use crate::ports::ledger::Flag;
 use crate::ports::plugins::{Activation, Capabilities, GuestEnd, GuestRun, LogSink};
 use crate::report::{Effect, LimitsUsed, Report};
-use crate::run::Mode;
+use crate::run::{Mode, RunRequest};
 
 /// How often the heartbeat looks for a cancel in the ledger.
 const FLAG_EVERY: Duration = Duration::from_secs(1);
@@ -67,12 +67,12 @@ pub(super) async fn execute(
             let capabilities = capabilities(services, &admitted, &authority, &hold);
             let activation = Activation {
                 run: row.id.clone(),
-                job: row.job.clone(),
+                job: examined.job.name.clone(),
                 scheduled_at: row.scheduled_at,
                 params: examined.params.clone(),
                 shard: row.shard.clone(),
                 cursor: row.cursor.clone(),
-                time_left: examined.job.limits.wall,
+                time_left: time_left(services, examined, &admitted.request),
                 limits: examined.job.limits,
                 capabilities,
                 book: Arc::clone(&book),
@@ -87,6 +87,14 @@ pub(super) async fn execute(
         }),
     };
     settle(services, examined, &admitted, &recorder, &book, &fences, ending).await
+}
+
+/// What its limits allow, and no more than is left of its round's window.
+fn time_left(services: &Services, examined: &Examined, request: &RunRequest) -> Duration {
+    let wall = examined.job.limits.wall;
+    request.until.map_or(wall, |until| {
+        wall.min((until - services.clock.now()).to_std().unwrap_or_default())
+    })
 }
 
 /// The fence of every leased table, so that a run which lost its lease can change nothing more.

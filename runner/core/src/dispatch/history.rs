@@ -17,7 +17,7 @@ const SUCCEEDED: &str = "succeeded";
 pub(super) struct History {
     /// How many there were.
     pub(super) attempts: u32,
-    /// The oldest.
+    /// The oldest whose params are known.
     pub(super) first: Option<Box<Report>>,
     /// When its work was scheduled, which stands for all that come after.
     pub(super) scheduled_at: Option<Instant>,
@@ -68,7 +68,10 @@ impl History {
             if is(row, SUCCEEDED) {
                 history.settled = Some(report.clone());
             }
-            history.first.get_or_insert(report);
+            // Nobody knows the params of one that nobody could examine.
+            if !report.params.is_null() {
+                history.first.get_or_insert(report);
+            }
         }
         Ok(history)
     }

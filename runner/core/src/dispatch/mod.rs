@@ -15,6 +15,8 @@ mod record;
 mod report;
 mod rescue;
 mod settle;
+mod subject;
+mod unexamined;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +30,8 @@ use crate::ports::ledger::Ledger;
 use crate::ports::plugins::{Plugins, Targets};
 use crate::report::Report;
 use crate::run::{Mode, Outcome, Reason, RunRequest};
+use error::Unstarted;
+use subject::Subject;
 
 pub use apply::{PLAN_VALID, apply};
 pub use error::{DispatchError, Problem};
@@ -90,17 +94,21 @@ pub async fn submit(
     request: RunRequest,
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
-    run_to_end(services, request, None, stop).await
+    Ok(run_to_end(services, request, None, stop).await?)
 }
 
+/// One job, in as many attempts as it takes.
 async fn run_to_end(
     services: &Services,
     mut request: RunRequest,
     plan: Option<Vec<crate::report::Effect>>,
     stop: watch::Receiver<Stop>,
-) -> Result<Report, DispatchError> {
-    let examined = examine(services, &request).await?;
-    let accepted = admit::accept(services, &examined, &mut request);
+) -> Result<Report, Unstarted> {
+    let examined = match examine(services, &request).await {
+        Ok(examined) => examined,
+        Err(error) => return Err(unexamined::record(services, &mut request, error, &stop).await),
+    };
+    let accepted = admit::accept(services, &Subject::of(&examined), &mut request);
     // Opened once: what one attempt has planned, the next knows to be gone, and a walk goes on where it stopped.
     let mut opened = None;
     loop {
@@ -111,11 +119,12 @@ async fn run_to_end(
         };
         opened = Some(admitted.opened.clone());
         let report = execute::execute(services, &examined, *admitted, plan.clone(), stop.clone()).await?;
-        if report.outcome != Outcome::Continued || request.once || *stop.borrow() != Stop::None {
+        let is_over = request.until.is_some_and(|until| services.clock.now() >= until);
+        if report.outcome != Outcome::Continued || request.once || is_over || *stop.borrow() != Stop::None {
             return Ok(report);
         }
         // The key and the scheduled time stay; only the reason says that this is the same work going on.
-        if request.mode == Mode::Apply && !matches!(request.reason, Reason::Apply(_)) {
+        if request.mode == Mode::Apply && !matches!(request.reason, Reason::Apply(_) | Reason::Step { .. }) {
             request.reason = Reason::Continuation;
         }
     }

@@ -21,7 +21,7 @@ pub(super) fn empty_report(
         run: row.id.clone(),
         key: row.key.clone(),
         attempt: row.attempt,
-        job: row.job.clone(),
+        work: row.work.clone(),
         mode: row.mode,
         reason: row.reason.clone(),
         scheduled_at: row.scheduled_at,

@@ -113,7 +113,8 @@ fn fences(
         })
     };
     let fenced = jobs
-        .get(&row.job)
+        .values()
+        .find(|job| row.work.job() == Some(&job.name))
         .is_none_or(|job| job.fence == FenceKind::Database);
     let of_target = leases.iter().filter(|lease| target_of(&lease.scope) == target);
     of_target.filter(|_| fenced).map(fence).collect()

@@ -9,9 +9,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::watch::Watch;
-use crate::name::{JobName, RunId};
+use crate::name::RunId;
 use crate::report::{Measurement, Report};
-use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState};
+use crate::run::{Mode, Reason, RunEvent, RunRequest, RunState, Work};
 use crate::value::Instant;
 
 /// Why the ledger did not do as asked.
@@ -76,8 +76,9 @@ pub struct RunRow {
     pub key: String,
     /// From 1.
     pub attempt: u32,
-    /// The job.
-    pub job: JobName,
+    /// The job or round.
+    #[serde(flatten)]
+    pub work: Work,
     /// All its targets, sorted.
     pub targets: Vec<String>,
     /// The tenant or part.
@@ -146,8 +147,8 @@ pub struct Held {
     pub scope: String,
     /// By which run.
     pub run: RunId,
-    /// Of which job.
-    pub job: JobName,
+    /// Of which job or round.
+    pub work: Work,
     /// Until when.
     pub until: Instant,
 }
@@ -180,15 +181,15 @@ pub struct Past {
     pub orphans: Vec<RunRow>,
     /// All attempts of the key, newest first.
     pub attempts: Vec<RunRow>,
-    /// The job, or everything, is paused.
+    /// The job or round, or everything, is paused.
     pub paused: bool,
 }
 
 /// Which runs to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunQuery {
-    /// Of this job only.
-    pub job: Option<JobName>,
+    /// Of this job or round only.
+    pub work: Option<Work>,
     /// With this key only.
     pub key: Option<String>,
     /// Only those that have not ended.
@@ -236,7 +237,7 @@ pub trait Ledger: Watch {
     ) -> Result<Option<Vec<Lease>>, LedgerError>;
 
     /// All that [`Past`] holds; one round trip where that is possible.
-    async fn past(&self, job: &JobName, key: &str, now: Instant) -> Result<Past, LedgerError> {
+    async fn past(&self, work: &Work, key: &str, now: Instant) -> Result<Past, LedgerError> {
         let of_key = RunQuery {
             key: Some(key.to_owned()),
             ..RunQuery::default()
@@ -244,11 +245,11 @@ pub trait Ledger: Watch {
         Ok(Past {
             orphans: self.orphans(now).await?,
             attempts: self.runs(&of_key).await?,
-            paused: self.flag(&[job.as_str(), "*"], Flag::Pause).await?,
+            paused: self.flag(&[work.name(), "*"], Flag::Pause).await?,
         })
     }
 
-    /// Raises or lowers a flag on a run id, a job's name, or `*`.
+    /// Raises or lowers a flag on a run id, a job's or round's name, or `*`.
     async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError>;
 
     /// True when the flag is raised on any of these.

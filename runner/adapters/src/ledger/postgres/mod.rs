@@ -26,12 +26,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as StdInstant};
 
 use async_trait::async_trait;
-use sereno_core::name::{JobName, RunId};
+use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{
     Flag, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Measurement, Report};
-use sereno_core::run::{RunEvent, RunState};
+use sereno_core::run::{RunEvent, RunState, Work};
 use sereno_core::value::Instant;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Row};
@@ -178,14 +178,14 @@ async fn start(
         Decision::Held(held) => return Ok(Some(Start::Held(held))),
         Decision::Take { leases, lost } => (leases, lost),
     };
-    if !hold(connection, &leases, &row.job, &lost).await? {
+    if !hold(connection, &leases, &row.work, &lost).await? {
         return Ok(None);
     }
     let begun = sqlx::query(sql::START)
         .bind(row.id.as_str())
         .bind(&row.key)
         .bind(i32::try_from(row.attempt).unwrap_or(i32::MAX))
-        .bind(row.job.as_str())
+        .bind(row.work.text())
         .bind(&row.targets)
         .bind(&row.shard)
         .bind(row.mode.to_string())
@@ -211,7 +211,7 @@ async fn start(
 async fn hold(
     connection: &mut PgConnection,
     leases: &[Lease],
-    job: &JobName,
+    work: &Work,
     lost: &[(RunId, String)],
 ) -> Result<bool, sqlx::Error> {
     let Some(first) = leases.first() else {
@@ -224,7 +224,7 @@ async fn hold(
         .bind(scopes)
         .bind(tokens)
         .bind(first.run.as_str())
-        .bind(job.as_str())
+        .bind(work.text())
         .bind(first.until)
         .bind(losers)
         .execute(&mut *connection)
@@ -317,7 +317,7 @@ impl Ledger for PostgresLedger {
         const OPERATION: &str = "list runs";
         let limit = (query.limit > 0).then_some(i64::from(query.limit));
         sqlx::query(sql::RUNS)
-            .bind(query.job.as_ref().map(JobName::as_str))
+            .bind(query.work.as_ref().map(Work::text))
             .bind(query.key.as_deref())
             .bind(query.running)
             .bind(limit)
@@ -468,7 +468,7 @@ fn run_row(row: &PgRow) -> Result<RunRow, sqlx::Error> {
         id: parsed(text("id")?)?,
         key: row.try_get("key")?,
         attempt: unsigned(row.try_get::<i32, _>("attempt")?)?,
-        job: parsed(text("job")?)?,
+        work: parsed(text("job")?)?,
         targets: row.try_get("targets")?,
         shard: row.try_get("shard")?,
         mode: mode_of(text("mode")?)?,
@@ -496,7 +496,7 @@ fn scope_row(row: &PgRow) -> Result<ScopeRow, sqlx::Error> {
     Ok(ScopeRow {
         scope: row.try_get("scope")?,
         holder: holder.map(parsed).transpose()?,
-        job: parsed(row.try_get("job")?)?,
+        work: parsed(row.try_get("job")?)?,
         token: row.try_get("token")?,
         until: row.try_get("until")?,
     })

@@ -33,12 +33,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sereno_core::name::{JobName, RunId};
+use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{
     Flag, Lease, Ledger, LedgerError, NewRun, Past, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Measurement, Report};
-use sereno_core::run::{RunEvent, RunState};
+use sereno_core::run::{RunEvent, RunState, Work};
 use sereno_core::value::Instant;
 use sqlx::query::Query;
 use sqlx::sqlite::{
@@ -323,7 +323,7 @@ impl Ledger for SqliteLedger {
         } else {
             sql::RUNS
         })
-        .bind(query.job.as_ref().map(JobName::as_str))
+        .bind(query.work.as_ref().map(Work::text))
         .bind(query.running)
         .bind(if query.limit == 0 {
             -1
@@ -398,12 +398,12 @@ impl Ledger for SqliteLedger {
         with_ballast!(self, self.try_take_over(orphan, now, ttl))
     }
 
-    async fn past(&self, job: &JobName, key: &str, now: Instant) -> Result<Past, LedgerError> {
+    async fn past(&self, work: &Work, key: &str, now: Instant) -> Result<Past, LedgerError> {
         const OPERATION: &str = "look at what was before";
         let statement = sqlx::query(sql::PAST)
             .bind(key)
             .bind(micros(now))
-            .bind(to_json(&[job.as_str(), "*"]))
+            .bind(to_json(&[work.name(), "*"]))
             .bind(flag_text(Flag::Pause));
         let rows = self.execute(OPERATION, statement).await?;
         let of = |part: &str| {
@@ -477,7 +477,7 @@ async fn start(
                 .bind(row.id.as_str())
                 .bind(&row.key)
                 .bind(row.attempt)
-                .bind(row.job.as_str())
+                .bind(row.work.text())
                 .bind(to_json(&row.targets))
                 .bind(&row.shard)
                 .bind(row.mode.to_string())
@@ -586,7 +586,7 @@ fn run_row(row: &SqliteRow) -> Result<RunRow, sqlx::Error> {
         id: parsed(text("id")?)?,
         key: row.try_get("key")?,
         attempt: row.try_get("attempt")?,
-        job: parsed(text("job")?)?,
+        work: parsed(text("job")?)?,
         targets: from_json(text("targets")?)?,
         shard: row.try_get("shard")?,
         mode: super::mode_of(text("mode")?)?,
@@ -607,7 +607,7 @@ fn scope_row(row: &SqliteRow) -> Result<ScopeRow, sqlx::Error> {
     Ok(ScopeRow {
         scope: row.try_get("scope")?,
         holder: holder.map(parsed).transpose()?,
-        job: parsed(row.try_get("job")?)?,
+        work: parsed(row.try_get("job")?)?,
         token: row.try_get("token")?,
         until: row.try_get("until").and_then(instant)?,
     })
