@@ -52,7 +52,7 @@ impl Resolve for Guarded {
 fn check(found: &[SocketAddr]) -> Result<(), AddressRefused> {
     found
         .iter()
-        .map(|found| found.ip())
+        .map(SocketAddr::ip)
         .find_map(|address| refuse(address).map(|why| AddressRefused { address, why }))
         .map_or(Ok(()), Err)
 }

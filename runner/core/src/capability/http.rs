@@ -85,7 +85,7 @@ impl OriginCapability {
                 if changes {
                     self.hold.note(self.effect(&question, false)).await?;
                 }
-                Err(self.words(error, bounds))
+                Err(self.words(&error, bounds))
             }
         };
         if let Some(under_way) = under_way {
@@ -94,7 +94,7 @@ impl OriginCapability {
         answer
     }
 
-    fn words(&self, error: HttpError, bounds: Bounds) -> CallError {
+    fn words(&self, error: &HttpError, bounds: Bounds) -> CallError {
         let text = format!("{}: {error}", self.on);
         match error {
             HttpError::Timeout { .. } if bounds.time < self.time => CallError::Deadline,

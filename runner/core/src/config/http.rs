@@ -209,7 +209,6 @@ mod tests {
     use std::path::Path;
 
     use super::super::{masked, read};
-    use super::*;
 
     fn codes(text: &str) -> Vec<&'static str> {
         let text = format!("version = 1\n{text}");
