@@ -14,8 +14,7 @@ use serde::Deserialize;
 const LINES_MAX: usize = 700;
 
 /// One subject each, and all of it: a conformance suite or a plugin's decisions with their tests.
-const LONG: [&str; 5] = [
-    "plugins/table-upkeep/src/task.rs",
+const LONG: [&str; 4] = [
     "tests/tests/it/database/mod.rs",
     "tests/tests/it/database/postgres.rs",
     "tests/tests/it/files/mod.rs",
