@@ -1,11 +1,14 @@
 //! Requests to origins, against a real server on this machine: what is sent, what is refused, and what ends them.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sereno_adapters::http::{Options, open};
 use sereno_adapters::secrets::Secrets;
 use sereno_core::ports::http::{Bounds, HttpError};
+use sereno_core::run::Mode;
 use sereno_core::web::{Answer, Method, Question};
+use sereno_tests::house::House;
 use sereno_tests::web::{Asked, Told, Web};
 
 const BOUNDS: Bounds = Bounds {
@@ -197,4 +200,57 @@ async fn a_server_that_is_not_there_or_breaks_off_is_unreachable() {
         "{error:?}"
     );
     assert_eq!(plain.asked(), []);
+}
+
+/// Plans and runs `tell-origin`; what each changed and found, and how often the server was asked after each.
+async fn told(web: &Web, origin: &str) -> Vec<(Vec<String>, Vec<String>, usize)> {
+    let plugin = "tell-origin";
+    let configuration = format!(
+        "version = 1\n[origin.web]\nurl = \"${{env:WEB}}\"\nallow_private = true\n{origin}\n\
+         [job.tell]\nplugin = \"{plugin}\"\ngrant = {{ origin.web = [\"post\"] }}\n"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let environment = BTreeMap::from([("WEB".to_owned(), web.url())]);
+    let house = House::with_environment(&configuration, folder.path(), environment).unwrap();
+    let mut told = Vec::new();
+    for mode in [Mode::Plan, Mode::Apply] {
+        let report = house.submit(House::request("tell", mode)).await.unwrap();
+        let effects = report.effects().map(|effect| {
+            format!(
+                "{} {} {}: {} of {} {}",
+                effect.verb, effect.on, effect.what, effect.done, effect.planned, effect.unit
+            )
+        });
+        let findings = report.findings().map(|finding| finding.text.clone());
+        told.push((effects.collect(), findings.collect(), web.asked().len()));
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_post_that_changes_something_is_counted_and_no_plan_sends_it() {
+    let web = Web::new(echo);
+    let told = told(&web, "").await;
+    let post = |done: u64| vec![format!("post origin.web /told: {done} of 1 requests")];
+    assert_eq!(
+        told,
+        [
+            (post(0), vec!["204".to_owned()], 0),
+            (post(1), vec!["200".to_owned()], 1),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_post_that_only_asks_is_sent_in_plans_too_and_is_no_effect() {
+    let web = Web::new(echo);
+    let told = told(&web, "query = true").await;
+    for (effects, answered, _) in &told {
+        assert_eq!(
+            (effects.len(), answered.as_slice()),
+            (0, ["200".to_owned()].as_slice())
+        );
+    }
+    assert_eq!(web.asked().len(), 2);
+    assert_eq!(web.asked()[0].body, b"a body");
 }

@@ -24,7 +24,11 @@ use stage::{Bottomless, Broken, Missing, Run, Still, label, options, plugin};
 
 #[test]
 fn every_guest_is_paired_with_a_test() {
-    let tests = concat!(include_str!("mod.rs"), include_str!("artefacts.rs"));
+    let tests = concat!(
+        include_str!("mod.rs"),
+        include_str!("artefacts.rs"),
+        include_str!("../http.rs")
+    );
     let unpaired: Vec<_> = guests()
         .manifests
         .keys()
