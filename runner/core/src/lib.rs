@@ -4,6 +4,7 @@
 //! the crates around it (engine, adapters, cli) supply them. See ARCHITECTURE.md for the invariants it holds.
 
 pub mod alert;
+pub mod backup;
 pub mod capability;
 pub mod config;
 pub mod dispatch;
