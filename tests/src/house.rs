@@ -12,6 +12,7 @@ use chrono::Utc;
 use sereno_adapters::clock::{FakeClock, SeededEntropy};
 use sereno_adapters::ledger::MemoryLedger;
 use sereno_adapters::secrets::Secrets;
+use sereno_adapters::sinks::ConfiguredSinks;
 use sereno_adapters::targets::ConfiguredTargets;
 use sereno_core::dispatch::{DispatchError, Services, Stop, apply, submit};
 use sereno_core::guard::Allowances;
@@ -60,7 +61,11 @@ impl House {
         let config = sereno_core::config::parse(configuration, folder)
             .map_err(|mistakes| anyhow::anyhow!("the configuration has mistakes: {mistakes:#?}"))?;
         let clock = Arc::new(FakeClock::at(Utc::now()));
-        let targets = ConfiguredTargets::new(&config, Secrets::new(folder).with_environment(environment));
+        let targets = ConfiguredTargets::new(
+            &config,
+            Secrets::new(folder).with_environment(environment.clone()),
+        );
+        let sinks = ConfiguredSinks::new(&config, Secrets::new(folder).with_environment(environment));
         let plugins = PluginHost::new(Options {
             places: Places {
                 paths: config.plugins.clone(),
@@ -78,6 +83,7 @@ impl House {
             entropy: Arc::new(SeededEntropy::new(1)),
             plugins: Arc::new(plugins),
             targets: Arc::new(targets),
+            sinks: Arc::new(sinks),
             host: "test-host".to_owned(),
             progress: Arc::new(Unwatched),
         };

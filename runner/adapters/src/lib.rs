@@ -8,4 +8,5 @@ pub mod files;
 pub mod http;
 pub mod ledger;
 pub mod secrets;
+pub mod sinks;
 pub mod targets;

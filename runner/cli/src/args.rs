@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use serde_json::Value as Json;
-use sereno_core::name::JobName;
+use sereno_core::name::{JobName, SinkName};
 use sereno_core::report::Severity;
 use sereno_core::units::parse_size;
 use sereno_core::value::Instant;
@@ -117,6 +117,11 @@ pub(crate) enum Command {
     /// What is configured: list, explain
     #[command(subcommand)]
     Jobs(Jobs),
+    /// How every gauge stands: its value, its target, its state, where it is going
+    Gauges(Gauges),
+    /// Messages about gauges and jobs: list, send, test
+    #[command(subcommand)]
+    Alerts(Alerts),
     /// When jobs are due
     #[command(subcommand)]
     Schedule(Schedule),
@@ -306,6 +311,51 @@ pub(crate) enum Jobs {
     Explain {
         /// Its name in the configuration
         job: JobName,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sereno gauges
+  sereno gauges --fail-on firing --quiet     exit 6 when something fires
+  sereno gauges --json | jq '.gauges[] | select(.state != \"ok\")'")]
+pub(crate) struct Gauges {
+    /// Exit 6 when a gauge stands so
+    #[arg(long, value_enum, default_value_t = GaugeFailOn::None, value_name = "STATE")]
+    pub(crate) fail_on: GaugeFailOn,
+}
+
+/// Which gauges make the exit code 6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GaugeFailOn {
+    /// Those that fire.
+    Firing,
+    /// Those that fire and those that miss their target.
+    Target,
+    /// Those and the ones that nobody could read.
+    Unknown,
+    /// None.
+    None,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Alerts {
+    /// The newest messages, newest first: what waits, what was sent, what was given up
+    List {
+        /// Only those that wait
+        #[arg(long)]
+        waiting: bool,
+        /// How many
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
+    },
+    /// Send now what waits, whenever it was to be tried next; exit 7 when some sink does not take it
+    Send,
+    /// Send a test message, to see whether a sink works
+    Test {
+        /// Its name in the configuration
+        sink: SinkName,
     },
 }
 

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use sereno_adapters::clock::{SystemClock, SystemEntropy};
 use sereno_adapters::ledger as ledgers;
 use sereno_adapters::secrets::{Secret, SecretError, Secrets};
+use sereno_adapters::sinks::ConfiguredSinks;
 use sereno_adapters::targets::ConfiguredTargets;
 use sereno_core::dispatch::Services;
 use sereno_core::grant;
@@ -86,6 +87,12 @@ pub(crate) async fn services(config: Arc<Config>, watching: &Watching) -> Result
     with_ledger(config, ledger, watching.progress())
 }
 
+/// The same over history that is only read: nothing is made, and what is not there yet is empty.
+pub(crate) async fn reading(config: Arc<Config>) -> Result<Services, Failure> {
+    let ledger = history(&config).await?;
+    with_ledger(config, ledger, Arc::new(Unwatched))
+}
+
 /// What examining jobs needs: no ledger is opened.
 pub(crate) fn offline(config: Arc<Config>) -> Result<Services, Failure> {
     with_ledger(
@@ -102,6 +109,7 @@ fn with_ledger(
 ) -> Result<Services, Failure> {
     let plugins = engine(places(Some(&config)))?;
     let targets = ConfiguredTargets::new(&config, Secrets::new(&config.folder));
+    let sinks = ConfiguredSinks::new(&config, Secrets::new(&config.folder));
     Ok(Services {
         config,
         ledger,
@@ -109,6 +117,7 @@ fn with_ledger(
         entropy: Arc::new(SystemEntropy),
         plugins,
         targets: Arc::new(targets),
+        sinks: Arc::new(sinks),
         host: host(),
         progress,
     })

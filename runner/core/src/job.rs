@@ -11,10 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::config::closest;
+use crate::gauge::Gauge;
 use crate::grant::Grants;
 use crate::guard::Guards;
-use crate::name::{JobName, PluginName, TableName, TargetName};
+use crate::name::{GaugeName, JobName, PluginName, SinkName, TableName, TargetName};
 use crate::schedule::{Schedule, Zone};
+use crate::sink::Sink;
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -33,6 +35,12 @@ pub struct Config {
     pub origins: BTreeMap<TargetName, OriginTarget>,
     /// `[plugin.NAME]`: where a plugin is, if not beside the configuration or the program.
     pub plugins: BTreeMap<PluginName, PathBuf>,
+    /// `[sink.NAME.KIND]`, by name.
+    pub sinks: BTreeMap<SinkName, Sink>,
+    /// `[alerts] sinks`.
+    pub alert_sinks: Vec<SinkName>,
+    /// By name.
+    pub gauges: BTreeMap<GaugeName, Gauge>,
     /// By name.
     pub jobs: BTreeMap<JobName, Job>,
 }
@@ -207,6 +215,10 @@ pub struct Job {
     pub event_params: Vec<String>,
     /// Rules and schedules whose bare events mean this job.
     pub event_sources: Vec<String>,
+    /// Where messages about its runs go.
+    pub sinks: Vec<SinkName>,
+    /// Pinged when a run begins and ends.
+    pub heartbeat: Option<SinkName>,
     /// A database that refuses the `sereno` schema: the weaker promise was accepted.
     pub fence: FenceKind,
 }

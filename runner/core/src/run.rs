@@ -317,6 +317,24 @@ impl Outcome {
         }
     }
 
+    /// Why, in a sentence, where there is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Succeeded | Self::Continued | Self::Cancelled | Self::Interrupted => None,
+            Self::Skipped(_, text)
+            | Self::Refused(_, text)
+            | Self::Limit(_, text)
+            | Self::Partial(text)
+            | Self::Failed(text)
+            | Self::Retryable(text)
+            | Self::Unreachable(text)
+            | Self::Trap(text)
+            | Self::Invalid(text)
+            | Self::Usage(text)
+            | Self::Lost(text) => Some(text),
+        }
+    }
+
     /// Short and stable: `succeeded`, `refused(guard)`, `limit(memory)`.
     pub fn label(&self) -> String {
         match self {

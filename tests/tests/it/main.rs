@@ -1,6 +1,7 @@
 //! Every test that crosses crates, in one binary, one file for each port or subject.
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
+mod alerts;
 mod architecture;
 mod attempts;
 mod cli;

@@ -1,10 +1,12 @@
 //! The commands, one file each: read, call dispatch or a port, hand what comes back to `render`.
 
+mod alerts;
 mod apply;
 mod check;
 mod completions;
 mod config;
 mod docs;
+mod gauges;
 mod init;
 mod jobs;
 mod plugin;
@@ -36,6 +38,8 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Validate(args) => block_on(validate::validate(&global, &args, output)),
         Command::Runs(args) => block_on(runs::runs(&global, args, output)),
         Command::Jobs(args) => block_on(jobs::jobs(&global, args, output)),
+        Command::Gauges(args) => block_on(gauges::gauges(&global, &args, output)),
+        Command::Alerts(args) => block_on(alerts::alerts(&global, args, output)),
         Command::Schedule(args) => schedule::schedule(&global, &args, output),
         Command::Plugin(args) => plugin::plugin(&global, args, output),
         Command::Init(args) => init::init(&args, output),

@@ -2,7 +2,9 @@
 //!
 //! Nothing here decides, counts or writes anywhere.
 
+pub(crate) mod alerts;
 pub(crate) mod diagnostics;
+pub(crate) mod gauges;
 pub(crate) mod jobs;
 pub(crate) mod json;
 pub(crate) mod next;

@@ -9,7 +9,7 @@ use super::grant::GRANT;
 use super::guard::GUARD;
 use super::limit::LIMITS;
 use super::shape::{A_YEAR, Key, Kind, Presence, Shape};
-use super::{grant, guard, limit, texts};
+use super::{grant, guard, limit, sink, texts};
 use crate::grant::{Grants, Path, Verb};
 use crate::job::{Config, FenceKind, Job};
 use crate::name::JobName;
@@ -108,6 +108,19 @@ pub(super) static JOB: Shape = Shape {
                   database that refuses the schema `sereno`; after a crash an effect may be missing from the ledger.",
         },
         Key {
+            name: "sinks",
+            kind: Kind::List(&Kind::Parsed(&texts::SINK_NAME)),
+            presence: Presence::Optional,
+            doc: "Where messages go when a run of it is refused or fails, and when it is well again. By default the \
+                  sinks of `[alerts]`.",
+        },
+        Key {
+            name: "heartbeat",
+            kind: Kind::Parsed(&texts::SINK_NAME),
+            presence: Presence::Optional,
+            doc: "A sink of kind heartbeat that is pinged when a run of it begins, succeeds or fails.",
+        },
+        Key {
             name: "on",
             kind: Kind::Later,
             presence: Presence::Optional,
@@ -142,6 +155,8 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
         .integer_of("retries")
         .and_then(|retries| u32::try_from(retries).ok());
     let params = node.entries_of("params").iter();
+    let sinks = sink::named(node.get("sinks"), config, mistakes);
+    let heartbeat = sink::heartbeat(node.get("heartbeat"), config, mistakes);
     Some(Job {
         name: entry.key.parse().ok()?,
         plugin: node.text_of("plugin")?.parse().ok()?,
@@ -159,6 +174,8 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
         max_event_age: duration("max_event_age"),
         event_params: texts("event_params"),
         event_sources: texts("event_sources"),
+        sinks: sinks.unwrap_or_else(|| config.alert_sinks.clone()),
+        heartbeat,
         fence: match node.text_of("fence") {
             Some("ledger only") => FenceKind::LedgerOnly,
             _ => FenceKind::Database,

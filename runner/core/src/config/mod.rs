@@ -8,6 +8,7 @@ mod database;
 pub(crate) mod diagnostic;
 mod directory;
 pub(crate) mod document;
+mod gauge;
 mod grant;
 mod guard;
 mod http;
@@ -20,6 +21,7 @@ mod policy;
 mod schema;
 mod secret;
 pub(crate) mod shape;
+mod sink;
 mod spans;
 #[cfg(test)]
 mod tests;
@@ -118,15 +120,27 @@ static ROOT: Shape = Shape {
         },
         Key {
             name: "gauge",
-            kind: Kind::Later,
+            kind: Kind::Map {
+                key: &texts::GAUGE_NAME,
+                of: &Kind::Table(&gauge::GAUGE),
+            },
             presence: Presence::Optional,
-            doc: "",
+            doc: "Measurements held against a target, by name.",
+        },
+        Key {
+            name: "alerts",
+            kind: Kind::Table(&gauge::ALERTS),
+            presence: Presence::Optional,
+            doc: "Where messages go that name no sinks of their own.",
         },
         Key {
             name: "sink",
-            kind: Kind::Later,
+            kind: Kind::Map {
+                key: &texts::SINK_NAME,
+                of: &Kind::Table(&sink::SINK),
+            },
             presence: Presence::Optional,
-            doc: "",
+            doc: "Where messages go, by name; each has one kind.",
         },
         Key {
             name: "storage",
@@ -202,8 +216,13 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         directories: directory::read(&root, folder, &mut mistakes),
         origins: http::read(&root, &mut mistakes),
         plugins: plugin::read(&root, folder),
+        sinks: sink::read(&root, &mut mistakes),
+        alert_sinks: Vec::new(),
+        gauges: BTreeMap::new(),
         jobs: BTreeMap::new(),
     };
+    draft.alert_sinks = gauge::read_alerts(&root, &draft, &mut mistakes);
+    draft.gauges = gauge::read(&root, &draft, &mut mistakes);
     draft.jobs = job::read(&root, &draft, &mut mistakes);
     mistakes.sort_by_key(|mistake| mistake.span.as_ref().map_or(0, |span| span.start));
     Reading {

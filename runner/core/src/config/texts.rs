@@ -2,7 +2,7 @@
 
 use super::secret;
 use super::shape::{Choice, Complaint, Parsed};
-use crate::name::{JobName, NameError, PluginName, TableName, TargetName};
+use crate::name::{GaugeName, JobName, NameError, PluginName, SinkName, TableName, TargetName};
 use crate::schedule::{Schedule, ScheduleError, Zone};
 
 /// For editors; the types of `name` decide.
@@ -40,6 +40,40 @@ pub(super) static TARGET_NAME: Parsed = Parsed {
     code: "bad-name",
     pattern: Some(NAME_PATTERN),
     check: name::<TargetName>,
+};
+
+pub(super) static GAUGE_NAME: Parsed = Parsed {
+    what: "a gauge name",
+    code: "bad-name",
+    pattern: Some(NAME_PATTERN),
+    check: name::<GaugeName>,
+};
+
+pub(super) static SINK_NAME: Parsed = Parsed {
+    what: "a sink name",
+    code: "bad-name",
+    pattern: Some(NAME_PATTERN),
+    check: name::<SinkName>,
+};
+
+/// What a measurement is about. Whether it is configured is asked where it is read.
+pub(super) static MEASURED: Parsed = Parsed {
+    what: "what was measured, as a grant path",
+    code: "bad-target",
+    pattern: Some("^(database|directory|storage)\\..+$"),
+    check: |text| {
+        let known = ["database.", "directory.", "storage."];
+        if known
+            .iter()
+            .any(|start| text.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))
+        {
+            return Ok(());
+        }
+        Err(Complaint::new(
+            format!("`{text}` is no grant path"),
+            "write `directory.NAME`, `database.NAME` or `database.NAME.tables.TABLE`",
+        ))
+    },
 };
 
 pub(super) static TABLE_NAME: Parsed = Parsed {

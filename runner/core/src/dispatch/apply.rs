@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 
 use super::subject::Subject;
-use super::{DispatchError, Services, Stop, examine, run_to_end};
+use super::{DispatchError, Services, Stop, deliver, examine, run_to_end};
 use crate::guard::{Allowances, GuardState, Guards};
 use crate::name::RunId;
 use crate::ports::ledger::{RunQuery, RunRow};
@@ -94,7 +94,9 @@ pub async fn apply(
             show_instant(done.started_at)
         )));
     }
-    Ok(run_to_end(services, request, Some(plan.effects_of_key()), stop).await?)
+    let report = run_to_end(services, request, Some(plan.effects_of_key()), stop).await;
+    deliver(services, false).await;
+    Ok(report?)
 }
 
 /// All attempts of a key, newest first.

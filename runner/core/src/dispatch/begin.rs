@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::close::{Closing, close};
 use super::examine::Examined;
 use super::history::History;
 use super::report::empty_report;
@@ -15,7 +16,7 @@ use super::{DispatchError, Services, Stop, sleep};
 use crate::grant::{Authority, Path};
 use crate::ports::ledger::{Flag, Held, Lease, NewRun, RunRow, Start};
 use crate::report::Report;
-use crate::run::{Mode, Outcome, RunEvent, RunRequest, Skip, Work};
+use crate::run::{Mode, Outcome, RunRequest, Skip, Work};
 use crate::units::show_duration;
 use crate::value::show_instant;
 
@@ -162,9 +163,6 @@ pub(super) async fn record_end(
 ) -> Result<Report, DispatchError> {
     let mut report = empty_report(services, row, subject.params.clone(), outcome);
     report.earlier.clone_from(&history.before);
-    let event = RunEvent::Ended {
-        report: Box::new(report.clone()),
-    };
-    services.ledger.append(&row.id, report.ended_at, &[event]).await?;
+    close(services, row, Vec::new(), &mut report, Closing::Ended).await?;
     Ok(report)
 }

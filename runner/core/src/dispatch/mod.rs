@@ -6,10 +6,13 @@
 mod admit;
 mod apply;
 mod begin;
+mod close;
+mod deliver;
 mod error;
 mod examine;
 mod execute;
 mod history;
+mod judge;
 mod reconcile;
 mod record;
 mod report;
@@ -28,14 +31,18 @@ use crate::ports::clock::{Clock, Entropy};
 use crate::ports::database::Progress;
 use crate::ports::ledger::Ledger;
 use crate::ports::plugins::{Plugins, Targets};
+use crate::ports::sinks::Sinks;
 use crate::report::Report;
 use crate::run::{Mode, Outcome, Reason, RunRequest};
 use error::Unstarted;
 use subject::Subject;
 
 pub use apply::{PLAN_VALID, apply};
+pub use close::post;
+pub use deliver::{DELIVERY_TIME, Delivery, deliver};
 pub use error::{DispatchError, Problem};
 pub use examine::{Examined, examine, preflight};
+pub use judge::trend;
 pub use rescue::rescue;
 
 /// Attempts of one key that may end `continued`: more is a loop.
@@ -56,6 +63,8 @@ pub struct Services {
     pub plugins: Arc<dyn Plugins>,
     /// Opens databases and directories.
     pub targets: Arc<dyn Targets>,
+    /// Where messages are handed over.
+    pub sinks: Arc<dyn Sinks>,
     /// This machine's name, part of the key of host-scoped work.
     pub host: String,
     /// Who watches.
@@ -94,7 +103,26 @@ pub async fn submit(
     request: RunRequest,
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
-    Ok(run_to_end(services, request, None, stop).await?)
+    let report = run_to_end(services, request, None, stop).await;
+    deliver(services, false).await;
+    Ok(report?)
+}
+
+/// Tells the job's dead man's switch that a run begins: once, since a late word of it would be worth nothing.
+async fn ping_start(services: &Services, examined: &Examined, row: &crate::ports::ledger::RunRow) {
+    let Some(sink) = examined
+        .job
+        .heartbeat
+        .as_ref()
+        .filter(|_| row.mode == Mode::Apply && row.attempt == 1)
+    else {
+        return;
+    };
+    let begun = report::empty_report(services, row, examined.params.clone(), Outcome::Continued);
+    let message = judge::heartbeat(services, &begun, crate::alert::MessageKind::Start);
+    if let Err(error) = services.sinks.send(sink, &message).await {
+        tracing::warn!(%sink, reason = %error, "a heartbeat was not taken");
+    }
 }
 
 /// One job, in as many attempts as it takes.
@@ -118,7 +146,11 @@ async fn run_to_end(
             admit::Admission::Answer(report) => return Ok(*report),
         };
         opened = Some(admitted.opened.clone());
-        let report = execute::execute(services, &examined, *admitted, plan.clone(), stop.clone()).await?;
+        let row = admitted.row.clone();
+        let ping = ping_start(services, &examined, &row);
+        let work = execute::execute(services, &examined, *admitted, plan.clone(), stop.clone());
+        let ((), report) = tokio::join!(ping, Box::pin(work));
+        let report = report?;
         let is_over = request.until.is_some_and(|until| services.clock.now() >= until);
         if report.outcome != Outcome::Continued || request.once || is_over || *stop.borrow() != Stop::None {
             return Ok(report);

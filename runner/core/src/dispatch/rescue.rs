@@ -4,6 +4,7 @@
 //! delivery is a new attempt.
 
 use super::begin::{LEASE_TTL, of_host};
+use super::close::{Closing, close as close_run};
 use super::reconcile::{note_of_intents, open_intents, reconcile};
 use super::report::{by_target, empty_report, target_of};
 use super::{DispatchError, Services};
@@ -72,13 +73,7 @@ async fn close(services: &Services, row: &RunRow) -> Result<(), DispatchError> {
     let mut report = empty_report(services, row, params, outcome);
     report.targets = by_target(effects, Vec::new());
     report.notes = notes;
-    let event = RunEvent::Rescued {
-        report: Box::new(report),
-    };
-    let closed = services
-        .ledger
-        .append(&row.id, services.clock.now(), &[event])
-        .await;
+    let closed = close_run(services, row, Vec::new(), &mut report, Closing::Rescued).await;
     match closed {
         // It woke up and ended by itself.
         Ok(()) | Err(LedgerError::Illegal { .. }) => Ok(()),

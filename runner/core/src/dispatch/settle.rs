@@ -1,6 +1,7 @@
 //! Turns how a guest ended into an outcome, holds what it did against what is recorded, and closes the run.
 
 use super::admit::Admitted;
+use super::close::{Closing, close};
 use super::examine::Examined;
 use super::history::History;
 use super::reconcile::{note_of_intents, open_intents, reconcile};
@@ -75,10 +76,7 @@ pub(super) async fn settle(
             "fence = \"ledger only\": after a crash, effects of the last batch may be missing from this history".to_owned(),
         );
     }
-    events.push(RunEvent::Ended {
-        report: Box::new(report.clone()),
-    });
-    match services.ledger.append(&row.id, report.ended_at, &events).await {
+    match close(services, row, events, &mut report, Closing::Ended).await {
         Ok(()) => {}
         // Its lease ran out, and another process has closed it: what that found is what stands.
         Err(error @ LedgerError::Illegal { .. }) => {
@@ -86,16 +84,6 @@ pub(super) async fn settle(
             return stored.ok_or_else(|| error.into());
         }
         Err(error) => return Err(error.into()),
-    }
-    // After the end: what could not be kept for a chart must not make a finished run look lost. The report has it too.
-    if row.mode == Mode::Apply && !report.measurements.is_empty() {
-        let kept = services
-            .ledger
-            .measure(&row.id, report.ended_at, &report.measurements)
-            .await;
-        if let Err(error) = kept {
-            tracing::warn!(run = %row.id, %error, "measurements are in the report only");
-        }
     }
     Ok(report)
 }

@@ -10,5 +10,6 @@ pub mod http;
 pub mod insight;
 pub mod ledger;
 pub mod plugins;
+pub mod sinks;
 pub mod unreached;
 pub mod watch;

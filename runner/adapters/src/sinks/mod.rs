@@ -1,0 +1,162 @@
+//! The configured sinks: each message is one request, made once. What it says stands in `core::alert`.
+//!
+//! Secrets are resolved at the moment of sending. No error repeats a URL: Slack's and Telegram's hold the secret.
+
+mod post;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value as Json, json};
+use sereno_core::alert::{Message, MessageKind};
+use sereno_core::job::{Config, SecretText};
+use sereno_core::name::SinkName;
+use sereno_core::ports::sinks::{SinkError, Sinks};
+use sereno_core::report::Severity;
+use sereno_core::sink::Sink;
+
+use self::post::Poster;
+use crate::secrets::Secrets;
+
+/// A sink that needs longer keeps a command waiting; less than `dispatch::DELIVERY_TIME`.
+const SEND_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// See the module.
+pub struct ConfiguredSinks {
+    sinks: BTreeMap<SinkName, Sink>,
+    secrets: Secrets,
+    poster: Poster,
+}
+
+impl std::fmt::Debug for ConfiguredSinks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ConfiguredSinks")
+            .field("sinks", &self.sinks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConfiguredSinks {
+    /// The sinks of `config`; nothing is opened.
+    pub fn new(config: &Config, secrets: Secrets) -> Self {
+        Self {
+            sinks: config.sinks.clone(),
+            secrets,
+            poster: Poster::new(SEND_TIMEOUT),
+        }
+    }
+
+    fn resolve(&self, text: &SecretText) -> Result<String, SinkError> {
+        let secret = self.secrets.resolve(text.reference());
+        secret
+            .map(|secret| secret.expose().to_owned())
+            .map_err(|error| SinkError::new(error.to_string()))
+    }
+}
+
+#[async_trait]
+impl Sinks for ConfiguredSinks {
+    async fn send(&self, sink: &SinkName, message: &Message) -> Result<(), SinkError> {
+        let Some(sink) = self.sinks.get(sink) else {
+            return Err(SinkError::new(format!(
+                "there is no sink `{sink}` in the configuration any more"
+            )));
+        };
+        match sink {
+            Sink::Webhook { url, headers, body } => {
+                let headers = headers
+                    .iter()
+                    .map(|(name, value)| Ok((name.clone(), self.resolve(value)?)))
+                    .collect::<Result<Vec<_>, SinkError>>()?;
+                let body = match body {
+                    Some(template) => fill(template, message)?,
+                    None => document(message).to_string(),
+                };
+                self.poster.post(&self.resolve(url)?, &headers, body).await
+            }
+            Sink::Slack { url } => {
+                let body = json!({ "text": text(message) });
+                self.poster.post(&self.resolve(url)?, &[], body.to_string()).await
+            }
+            Sink::Telegram { token, chat, api } => {
+                let api = self.resolve(api)?;
+                let url = format!(
+                    "{}/bot{}/sendMessage",
+                    api.trim_end_matches('/'),
+                    self.resolve(token)?
+                );
+                let body = json!({ "chat_id": self.resolve(chat)?, "text": text(message) });
+                self.poster.post(&url, &[], body.to_string()).await
+            }
+            Sink::Heartbeat { url } => {
+                let end = match message.kind {
+                    MessageKind::Start => "/start",
+                    MessageKind::Fail | MessageKind::Firing | MessageKind::Unknown => "/fail",
+                    MessageKind::Success | MessageKind::Resolved | MessageKind::Test => "",
+                };
+                let url = self.resolve(url)?;
+                self.poster
+                    .get(&format!("{}{end}", url.trim_end_matches('/')))
+                    .await
+            }
+            Sink::Log => {
+                let (kind, subject) = (message.kind.label(), message.subject.as_str());
+                match message.severity {
+                    Severity::Critical if message.kind != MessageKind::Resolved => {
+                        tracing::error!(kind, subject, id = %message.id, text = %message.text, "{}", message.title);
+                    }
+                    Severity::Warn | Severity::Critical => {
+                        tracing::warn!(kind, subject, id = %message.id, text = %message.text, "{}", message.title);
+                    }
+                    Severity::Info => {
+                        tracing::info!(kind, subject, id = %message.id, text = %message.text, "{}", message.title);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn document(message: &Message) -> Json {
+    serde_json::to_value(message).unwrap_or_default()
+}
+
+/// The message as people read it in a chat.
+fn text(message: &Message) -> String {
+    let mut text = format!("[{}] {}", message.kind.label(), message.title);
+    if !message.text.is_empty() {
+        text.push('\n');
+        text.push_str(&message.text);
+    }
+    if let Some(next) = &message.next {
+        text.push_str("\nnext: ");
+        text.push_str(next);
+    }
+    format!(
+        "{text}\n{} on {}, message {}",
+        message.subject, message.host, message.id
+    )
+}
+
+/// Fills `{{ field }}` with the field's value as JSON, so that no message can break out of the body it is put into.
+fn fill(template: &str, message: &Message) -> Result<String, SinkError> {
+    let fields = document(message);
+    let mut filled = String::with_capacity(template.len() * 2);
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (name, after) = after
+            .split_once("}}")
+            .ok_or_else(|| SinkError::new("the template has a `{{` that is not closed"))?;
+        let name = name.trim();
+        let value = fields.get(name).ok_or_else(|| {
+            SinkError::new(format!("the template names `{name}`, which messages do not have"))
+        })?;
+        filled.push_str(before);
+        filled.push_str(&value.to_string());
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok(filled)
+}

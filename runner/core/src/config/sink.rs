@@ -1,0 +1,290 @@
+//! `[sink.NAME.KIND]`: where messages go. Tokens, passwords and headers are references, never plain text.
+
+use std::collections::BTreeMap;
+
+use super::diagnostic::{Diagnostic, did_you_mean};
+use super::document::{Entry, Node};
+use super::shape::{Complaint, Key, Kind, Parsed, Presence, Shape};
+
+use crate::job::{Config, SecretText};
+use crate::name::SinkName;
+use crate::reference::{self, Part};
+use crate::sink::Sink;
+
+/// A text in which references may stand.
+static REFERRING: Parsed = Parsed {
+    what: "a text, or a reference such as `${env:NAME}`",
+    code: "bad-reference",
+    pattern: None,
+    check: |text| match reference::parse(text) {
+        Err(error) => Err(Complaint::new(error.problem, error.hint)),
+        Ok(parts) if parts.is_empty() => Err(Complaint::new("a blank text", "write it, or `${env:NAME}`")),
+        Ok(_) => Ok(()),
+    },
+};
+
+/// A text that must be kept elsewhere.
+static SECRET: Parsed = Parsed {
+    what: "a reference such as `${env:NAME}`",
+    code: "plain-secret",
+    pattern: None,
+    check: |text| match reference::parse(text) {
+        Err(error) => Err(Complaint::new(error.problem, error.hint)),
+        Ok(parts) if parts.iter().any(|part| matches!(part, Part::Reference(_))) => Ok(()),
+        Ok(_) => Err(Complaint::new(
+            "a secret stands in plain text",
+            "keep it elsewhere: `${env:NAME}` or `${file:/run/secrets/name}`",
+        )),
+    },
+};
+
+static HEADER_NAME: Parsed = Parsed {
+    what: "the name of a header",
+    code: "bad-name",
+    pattern: Some("^[A-Za-z0-9-]+$"),
+    check: |text| {
+        if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+            Ok(())
+        } else {
+            Err(Complaint::new(
+                format!("`{text}` is no name of a header"),
+                "write letters, digits and `-`",
+            ))
+        }
+    },
+};
+
+const fn key(name: &'static str, kind: Kind, presence: Presence, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        presence,
+        doc,
+    }
+}
+
+static WEBHOOK: Shape = Shape {
+    keys: &[
+        key(
+            "url",
+            Kind::Parsed(&REFERRING),
+            Presence::Required,
+            "Where each message is posted as JSON.",
+        ),
+        key(
+            "headers",
+            Kind::Map {
+                key: &HEADER_NAME,
+                of: &Kind::Parsed(&SECRET),
+            },
+            Presence::Optional,
+            "More headers, their values by reference.",
+        ),
+        key(
+            "body",
+            Kind::Text,
+            Presence::Optional,
+            "The body as a template (Jinja) over the message's fields, `{{ title }}`, `{{ text }}`; values are \
+             written as JSON, so `{\"content\": {{ title }}}` is right. By default the whole message.",
+        ),
+    ],
+};
+
+static SLACK: Shape = Shape {
+    keys: &[key(
+        "url",
+        Kind::Parsed(&SECRET),
+        Presence::Required,
+        "The incoming webhook's URL.",
+    )],
+};
+
+static TELEGRAM: Shape = Shape {
+    keys: &[
+        key(
+            "token",
+            Kind::Parsed(&SECRET),
+            Presence::Required,
+            "The bot's token.",
+        ),
+        key(
+            "chat",
+            Kind::Parsed(&REFERRING),
+            Presence::Required,
+            "The chat's id, or `@name` of a channel.",
+        ),
+        key(
+            "api",
+            Kind::Parsed(&REFERRING),
+            Presence::Default("\"https://api.telegram.org\""),
+            "Another server that speaks like Telegram's.",
+        ),
+    ],
+};
+
+static HEARTBEAT: Shape = Shape {
+    keys: &[key(
+        "url",
+        Kind::Parsed(&REFERRING),
+        Presence::Required,
+        "The check's ping URL; `/start` and `/fail` are put behind it.",
+    )],
+};
+
+static LOG: Shape = Shape { keys: &[] };
+
+const KINDS: [&str; 5] = ["webhook", "slack", "telegram", "heartbeat", "log"];
+
+pub(super) static SINK: Shape = Shape {
+    keys: &[
+        key(
+            "webhook",
+            Kind::Table(&WEBHOOK),
+            Presence::Optional,
+            "Posts JSON to a URL.",
+        ),
+        key(
+            "slack",
+            Kind::Table(&SLACK),
+            Presence::Optional,
+            "Posts to a Slack channel.",
+        ),
+        key(
+            "telegram",
+            Kind::Table(&TELEGRAM),
+            Presence::Optional,
+            "A Telegram bot writes to a chat.",
+        ),
+        key(
+            "heartbeat",
+            Kind::Table(&HEARTBEAT),
+            Presence::Optional,
+            "Pings a dead man's switch at the start and the end of each run of the jobs that name it.",
+        ),
+        key(
+            "log",
+            Kind::Table(&LOG),
+            Presence::Optional,
+            "Writes a line to sereno's own log.",
+        ),
+    ],
+};
+
+/// The sinks; each has one kind.
+pub(super) fn read(root: &Node, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<SinkName, Sink> {
+    let mut sinks = BTreeMap::new();
+    for entry in root.entries_of("sink") {
+        let kinds: Vec<&Entry> = entry
+            .node
+            .entries()
+            .iter()
+            .filter(|kind| KINDS.contains(&kind.key.as_str()))
+            .collect();
+        if kinds.len() != 1 {
+            mistakes.push(
+                Diagnostic::at(
+                    "sink-kind",
+                    entry.key_span.clone(),
+                    format!(
+                        "sink `{}` has {}",
+                        entry.key,
+                        if kinds.is_empty() {
+                            "no kind"
+                        } else {
+                            "several kinds"
+                        }
+                    ),
+                )
+                .label("one kind each")
+                .hint(format!(
+                    "write `[sink.{}.KIND]`, KIND one of {}",
+                    entry.key,
+                    KINDS.join(", ")
+                )),
+            );
+        }
+        if let (Ok(name), Some(kind)) = (entry.key.parse::<SinkName>(), kinds.first())
+            && let Some(sink) = read_one(&kind.key, &kind.node)
+        {
+            sinks.insert(name, sink);
+        }
+    }
+    sinks
+}
+
+fn read_one(kind: &str, node: &Node) -> Option<Sink> {
+    let secret = |key: &str| node.text_of(key).map(SecretText::new);
+    let or = |key: &str, default: &str| SecretText::new(node.text_of(key).unwrap_or(default));
+    Some(match kind {
+        "webhook" => Sink::Webhook {
+            url: secret("url")?,
+            headers: node
+                .entries_of("headers")
+                .iter()
+                .filter_map(|entry| Some((entry.key.clone(), SecretText::new(entry.node.text()?))))
+                .collect(),
+            body: node.text_of("body").map(str::to_owned),
+        },
+        "slack" => Sink::Slack { url: secret("url")? },
+        "telegram" => Sink::Telegram {
+            token: secret("token")?,
+            chat: secret("chat")?,
+            api: or("api", "https://api.telegram.org"),
+        },
+        "heartbeat" => Sink::Heartbeat { url: secret("url")? },
+        "log" => Sink::Log,
+        _ => return None,
+    })
+}
+
+/// The sinks that a list names; those that there are not are mistakes. None when there is no list.
+pub(super) fn named(
+    list: Option<&Node>,
+    config: &Config,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Vec<SinkName>> {
+    let items = list?.items().iter();
+    Some(items.filter_map(|item| one(item, config, mistakes)).collect())
+}
+
+/// The sink that a text names.
+pub(super) fn one(item: &Node, config: &Config, mistakes: &mut Vec<Diagnostic>) -> Option<SinkName> {
+    let name: SinkName = item.text()?.parse().ok()?;
+    if config.sinks.contains_key(&name) {
+        return Some(name);
+    }
+    let hint = did_you_mean(name.as_str(), config.sinks.keys().map(SinkName::as_str));
+    mistakes.push(
+        Diagnostic::at(
+            "unknown-sink",
+            item.span.clone(),
+            format!("there is no `sink.{name}`"),
+        )
+        .label("unknown")
+        .hint(hint.unwrap_or_else(|| format!("add a section such as `[sink.{name}.webhook]`"))),
+    );
+    None
+}
+
+/// The heartbeat that a job names.
+pub(super) fn heartbeat(
+    item: Option<&Node>,
+    config: &Config,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<SinkName> {
+    let item = item?;
+    let name = one(item, config, mistakes)?;
+    if matches!(config.sinks.get(&name), Some(Sink::Heartbeat { .. })) {
+        return Some(name);
+    }
+    mistakes.push(
+        Diagnostic::at(
+            "sink-kind",
+            item.span.clone(),
+            format!("`sink.{name}` is no heartbeat"),
+        )
+        .label("this should be a sink of kind heartbeat")
+        .hint("write `[sink.NAME.heartbeat] url = \"…\"` and name that"),
+    );
+    None
+}
