@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use serde_json::Value as Json;
-use sereno_core::name::{JobName, SinkName};
+use sereno_core::name::{JobName, RoundName, SinkName};
 use sereno_core::report::Severity;
 use sereno_core::units::parse_size;
 use sereno_core::value::Instant;
@@ -103,7 +103,7 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a job now
+    /// Run a job or a round now
     Run(Run),
     /// Show what a job would do, and change nothing: the same as `run JOB --plan`
     Plan(Plan),
@@ -168,6 +168,8 @@ pub(crate) enum Page {
 #[command(after_help = "\
 Examples:
   sereno run temp-files
+  sereno run --round daily
+  sereno run --round daily --tick
   sereno run expired-sessions --plan
   sereno run expired-sessions --param keep='14 days'
   sereno run audit-logs --at 2026-11-24T02:30:00Z --key night-of-the-24th
@@ -175,10 +177,17 @@ Examples:
 Ctrl-C cancels: what is done stays done and is recorded. A second Ctrl-C stops at once.")]
 pub(crate) struct Run {
     /// Its name in the configuration
-    pub(crate) job: JobName,
+    #[arg(required_unless_present = "round")]
+    pub(crate) job: Option<JobName>,
+    /// Run the jobs of this round instead, one after the other
+    #[arg(long, value_name = "ROUND", conflicts_with_all = ["job", "params"])]
+    pub(crate) round: Option<RoundName>,
     /// Count and word every effect, change nothing
     #[arg(long)]
     pub(crate) plan: bool,
+    /// Run as the schedule does: at its latest tick, once for each; what is skipped exits 0
+    #[arg(long, conflicts_with_all = ["at", "key", "plan"])]
+    pub(crate) tick: bool,
     #[command(flatten)]
     pub(crate) how: RunHow,
     /// Stop where the plugin would go on, and print the command that does
@@ -195,7 +204,11 @@ Examples:
 A plan reads through read-only connections. `sereno apply RUN`, with the id that it prints, does what it shows.")]
 pub(crate) struct Plan {
     /// Its name in the configuration
-    pub(crate) job: JobName,
+    #[arg(required_unless_present = "round")]
+    pub(crate) job: Option<JobName>,
+    /// Plan the jobs of this round instead, one after the other
+    #[arg(long, value_name = "ROUND", conflicts_with_all = ["job", "params"])]
+    pub(crate) round: Option<RoundName>,
     #[command(flatten)]
     pub(crate) how: RunHow,
 }

@@ -202,6 +202,7 @@ impl From<DispatchError> for Failure {
         let (code, hint): (&'static str, Option<String>) = match &error {
             DispatchError::Usage(problems) => return of_problems(problems, message),
             DispatchError::NoJob(missing) => ("no-job", Some(missing.hint.clone())),
+            DispatchError::NoRound(missing) => ("no-round", Some(missing.hint.clone())),
             DispatchError::Refused { hint, .. } => ("refused", hint.clone()),
             DispatchError::AtWork { run } => (
                 "at-work",

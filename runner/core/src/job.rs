@@ -14,7 +14,8 @@ use crate::config::closest;
 use crate::gauge::Gauge;
 use crate::grant::Grants;
 use crate::guard::Guards;
-use crate::name::{GaugeName, JobName, PluginName, SinkName, TableName, TargetName};
+use crate::name::{GaugeName, JobName, PluginName, RoundName, SinkName, TableName, TargetName};
+use crate::round::Round;
 use crate::schedule::{Schedule, Zone};
 use crate::sink::Sink;
 
@@ -43,9 +44,31 @@ pub struct Config {
     pub gauges: BTreeMap<GaugeName, Gauge>,
     /// By name.
     pub jobs: BTreeMap<JobName, Job>,
+    /// By name; no job has it.
+    pub rounds: BTreeMap<RoundName, Round>,
 }
 
 impl Config {
+    /// The round of this name.
+    ///
+    /// # Errors
+    /// There is none; with the name that was most likely meant.
+    pub fn round(&self, name: &RoundName) -> Result<&Round, NoRound> {
+        self.rounds.get(name).ok_or_else(|| {
+            let known = || self.rounds.keys().map(RoundName::as_str);
+            let all = known().collect::<Vec<_>>().join(", ");
+            let hint = match closest(name.as_str(), known()) {
+                Some(meant) => format!("did you mean `{meant}`? its rounds are: {all}"),
+                None if all.is_empty() => format!("it has no rounds yet: add a section `[round.{name}]`"),
+                None => format!("its rounds are: {all}"),
+            };
+            NoRound {
+                name: name.clone(),
+                hint,
+            }
+        })
+    }
+
     /// The job of this name.
     ///
     /// # Errors
@@ -65,6 +88,16 @@ impl Config {
             }
         })
     }
+}
+
+/// A round that the configuration has not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no round `{name}` in the configuration")]
+pub struct NoRound {
+    /// As it was asked for.
+    pub name: RoundName,
+    /// What was most likely meant, and all rounds there are.
+    pub hint: String,
 }
 
 /// A job that the configuration has not.

@@ -19,6 +19,7 @@ pub mod plan;
 pub mod ports;
 pub mod reference;
 pub mod report;
+pub mod round;
 pub mod run;
 pub mod schedule;
 pub mod sink;

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::grant::Verb;
 use crate::guard::GuardState;
-use crate::name::RunId;
+use crate::name::{JobName, RunId};
 use crate::run::{Mode, Outcome, Reason, Work};
 
 /// The version that [`Report::schema_version`] carries.
@@ -141,6 +141,19 @@ pub struct LimitsUsed {
     pub log_lines_dropped: u64,
 }
 
+/// What became of a step of a round.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Its job.
+    pub job: JobName,
+    /// Its run; none: it was not started.
+    pub run: Option<RunId>,
+    /// How that ended; none: it was not started.
+    pub outcome: Option<Outcome>,
+    /// Why it was not started.
+    pub why: Option<String>,
+}
+
 /// Everything about one attempt, as people, scripts and later runs read it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -184,6 +197,9 @@ pub struct Report {
     /// What earlier attempts of the key did, or in a plan would do: not part of this attempt's effects.
     #[serde(default)]
     pub earlier: Vec<Effect>,
+    /// Of a round: its steps in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepReport>,
 }
 
 impl Report {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::guard::Allowances;
 use crate::name::{JobName, NameError, RoundName, RunId};
-use crate::report::{Effect, Report};
+use crate::report::{Effect, Report, StepReport};
 use crate::value::rfc3339;
 
 /// Whether changes are made or only counted.
@@ -419,6 +419,11 @@ pub enum RunEvent {
         /// Key and value.
         fields: Vec<(String, String)>,
     },
+    /// A step of a round is over, or was left out.
+    Step {
+        /// What became of it.
+        step: Box<StepReport>,
+    },
     /// The terminal event.
     Ended {
         /// The whole report.
@@ -454,6 +459,7 @@ impl RunState {
                 RunEvent::Intent { .. }
                 | RunEvent::Effect { .. }
                 | RunEvent::Cursor { .. }
+                | RunEvent::Step { .. }
                 | RunEvent::Log { .. },
             ) => Some(Self::Running),
             _ => None,

@@ -239,6 +239,7 @@ pub(crate) fn report(run: &RunId, outcome: Outcome, ended_at: Instant) -> Report
         params: serde_json::json!({}),
         notes: vec!["fence: ledger only".to_owned()],
         earlier: vec![effect(40)],
+        steps: Vec::new(),
     }
 }
 

@@ -12,6 +12,7 @@ mod guests;
 mod http;
 mod ledger;
 mod ledger_faults;
+mod rounds;
 mod runs;
 mod scenarios;
 mod targets;

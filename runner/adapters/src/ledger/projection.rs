@@ -54,6 +54,7 @@ pub(super) fn change(run: &RunId, mut state: RunState, events: &[RunEvent]) -> R
             RunEvent::Started { .. }
             | RunEvent::Intent { .. }
             | RunEvent::Effect { .. }
+            | RunEvent::Step { .. }
             | RunEvent::Log { .. } => {}
         }
     }
@@ -81,6 +82,7 @@ pub(super) fn kind(event: &RunEvent) -> &'static str {
         RunEvent::Intent { .. } => "intent",
         RunEvent::Effect { .. } => "effect",
         RunEvent::Cursor { .. } => "cursor",
+        RunEvent::Step { .. } => "step",
         RunEvent::Log { .. } => "log",
         RunEvent::Ended { .. } => "ended",
         RunEvent::Rescued { .. } => "rescued",

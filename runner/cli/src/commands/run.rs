@@ -5,9 +5,10 @@ use std::future::Future;
 use anyhow::Context as _;
 use chrono::SubsecRound as _;
 use sereno_core::dispatch::{self, DispatchError, Services, Stop};
-use sereno_core::name::{JobName, RunId};
+use sereno_core::name::{JobName, RoundName, RunId};
 use sereno_core::report::Report;
-use sereno_core::run::{Mode, RunRequest};
+use sereno_core::run::{Mode, Outcome, Reason, RunRequest, Work};
+use sereno_core::value::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -25,26 +26,42 @@ const EXIT_CANCELLED: u8 = 130;
 
 pub(crate) async fn run(global: &Global, args: Run, output: &Output) -> Result<u8, Failure> {
     let mode = if args.plan { Mode::Plan } else { Mode::Apply };
-    submit(global, args.job, mode, args.how, args.once, output).await
+    let work = work(args.job, args.round)?;
+    submit(global, work, mode, args.how, args.once, args.tick, output).await
 }
 
 pub(crate) async fn plan(global: &Global, args: Plan, output: &Output) -> Result<u8, Failure> {
-    submit(global, args.job, Mode::Plan, args.how, false, output).await
+    let work = work(args.job, args.round)?;
+    submit(global, work, Mode::Plan, args.how, false, false, output).await
+}
+
+/// The one of the two that was given.
+fn work(job: Option<JobName>, round: Option<RoundName>) -> Result<Work, Failure> {
+    let round = round.map(Work::Round);
+    round
+        .or(job.map(Work::Job))
+        .ok_or_else(|| Failure::usage("name a job, or a round with --round"))
 }
 
 async fn submit(
     global: &Global,
-    job: JobName,
+    work: Work,
     mode: Mode,
     how: RunHow,
     once: bool,
+    is_tick: bool,
     output: &Output,
 ) -> Result<u8, Failure> {
     let source = source(global)?;
     let config = configuration(&source, output).await?;
     let watching = Watching::new(output);
     let services = compose::services(config, &watching).await?;
-    let request = request(&services, job, mode, &how, once);
+    let mut request = request(&services, work, mode, &how, once);
+    if is_tick {
+        request.scheduled_at = Some(latest_tick(&services, &request.work)?);
+        request.key = None;
+        request.reason = Reason::Tick;
+    }
     let recorded = Asked::recorded(&output.program, &request);
     watching.start(&services.config, &request.work, mode);
     let submitted = stoppable(output, &watching, |stop| {
@@ -64,10 +81,12 @@ async fn submit(
             ..recorded
         }
     };
-    answer(&report, &asked, how.fail_on, output)
+    let exit = answer(&report, &asked, how.fail_on, output)?;
+    let is_fine = is_tick && matches!(report.outcome, Outcome::Skipped(..));
+    Ok(if is_fine { 0 } else { exit })
 }
 
-fn request(services: &Services, job: JobName, mode: Mode, how: &RunHow, once: bool) -> RunRequest {
+fn request(services: &Services, work: Work, mode: Mode, how: &RunHow, once: bool) -> RunRequest {
     let random = || RunId::from_entropy(services.entropy.next()).to_string();
     RunRequest {
         params: how.params.iter().cloned().collect(),
@@ -76,8 +95,29 @@ fn request(services: &Services, job: JobName, mode: Mode, how: &RunHow, once: bo
         scheduled_at: Some(how.at.unwrap_or_else(|| services.clock.now().trunc_subsecs(0))),
         key: Some(how.key.clone().unwrap_or_else(random)),
         once,
-        ..RunRequest::manual(job)
+        ..RunRequest::manual(work)
     }
+}
+
+/// When its schedule was last due.
+fn latest_tick(services: &Services, work: &Work) -> Result<Instant, Failure> {
+    let config = &services.config;
+    let schedule = match work {
+        Work::Job(name) => config.job(name)?.schedule.as_ref(),
+        Work::Round(name) => config.round(name).map_err(DispatchError::from)?.schedule.as_ref(),
+    };
+    let schedule = schedule
+        .ok_or_else(|| Failure::usage(format!("{work} has no schedule")).hint("run it without --tick"))?;
+    let now = services.clock.now();
+    schedule
+        .latest_at_or_before(now, &config.timezone)
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "the schedule `{}` of {work} was never due",
+                schedule.text()
+            ))
+            .hint("run it without --tick")
+        })
 }
 
 /// Writes the report and answers its exit code.

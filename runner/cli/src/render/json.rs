@@ -12,6 +12,11 @@ pub(crate) fn report(report: &Report) -> Json {
     document["outcome"] = json!(report.outcome.label());
     document["message"] = json!(report.outcome.message());
     document["reason"] = json!(report.reason.label());
+    for (place, step) in report.steps.iter().enumerate() {
+        let outcome = step.outcome.as_ref();
+        document["steps"][place]["outcome"] = json!(outcome.map(sereno_core::run::Outcome::label));
+        document["steps"][place]["message"] = json!(outcome.and_then(sereno_core::run::Outcome::message));
+    }
     document
 }
 

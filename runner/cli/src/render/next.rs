@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 use sereno_core::dispatch::PLAN_VALID;
 use sereno_core::guard::{GuardState, Guards};
 use sereno_core::report::{Effect, Report};
-use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunRequest};
+use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunRequest, Work};
 use sereno_core::units::show_duration;
 use sereno_core::value::{Instant, rfc3339, show_instant};
 
@@ -63,7 +63,7 @@ impl Asked {
 
     /// The plan of the same work. It takes no key: a plan settles nothing.
     fn plan(&self, report: &Report) -> String {
-        format!("{} plan {}{}", self.program, report.work.name(), self.flags())
+        format!("{} plan {}{}", self.program, named(report), self.flags())
     }
 
     /// The same work again.
@@ -81,7 +81,7 @@ impl Asked {
             (Mode::Apply, _) => format!(
                 "{} run {}{}{}",
                 self.program,
-                report.work.name(),
+                named(report),
                 self.flags(),
                 self.key()
             ),
@@ -95,7 +95,7 @@ impl Asked {
             (mode, _) => format!(
                 "{} run {}{}{}{} --once",
                 self.program,
-                report.work.name(),
+                named(report),
                 if mode == Mode::Plan { " --plan" } else { "" },
                 self.flags(),
                 self.key()
@@ -107,6 +107,14 @@ impl Asked {
         let key = self.key.as_deref();
         key.map(|key| format!(" --key {}", shell_quoted(key)))
             .unwrap_or_default()
+    }
+}
+
+/// The job, or the round as a command takes it.
+fn named(report: &Report) -> String {
+    match &report.work {
+        Work::Job(name) => name.to_string(),
+        Work::Round(name) => format!("--round {name}"),
     }
 }
 

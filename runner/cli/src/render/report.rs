@@ -19,6 +19,16 @@ pub(crate) fn report(report: &Report, asked: &Asked, verbose: u8, paint: Paint) 
     for effect in report.effects() {
         text.push_str(&format!("  {}\n", words::effect(effect, report.mode, paint)));
     }
+    for (place, step) in report.steps.iter().enumerate() {
+        let how = match (&step.outcome, &step.run) {
+            (Some(outcome), Some(run)) => {
+                format!("{} {}", outcome.label(), paint.faint(format!("run {run}")))
+            }
+            (Some(outcome), None) => outcome.label(),
+            (None, _) => format!("not started: {}", step.why.as_deref().unwrap_or_default()),
+        };
+        text.push_str(&format!("  {}. {} {how}\n", place + 1, step.job));
+    }
     text.push_str(&in_all(report, paint));
     text.push_str(&findings(report, paint));
     text.push_str(&measurements(report, paint));
@@ -238,6 +248,7 @@ pub(super) mod tests {
             params: serde_json::Value::Null,
             notes: Vec::new(),
             earlier: Vec::new(),
+            steps: Vec::new(),
         }
     }
 

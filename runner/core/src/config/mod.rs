@@ -18,6 +18,7 @@ mod limit;
 mod origin;
 mod plugin;
 mod policy;
+mod round;
 mod schema;
 mod secret;
 pub(crate) mod shape;
@@ -114,9 +115,12 @@ static ROOT: Shape = Shape {
         },
         Key {
             name: "round",
-            kind: Kind::Later,
+            kind: Kind::Map {
+                key: &texts::ROUND_NAME,
+                of: &Kind::Table(&round::ROUND),
+            },
             presence: Presence::Optional,
-            doc: "",
+            doc: "Rounds, by name: jobs that run one after the other.",
         },
         Key {
             name: "gauge",
@@ -220,10 +224,12 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         alert_sinks: Vec::new(),
         gauges: BTreeMap::new(),
         jobs: BTreeMap::new(),
+        rounds: BTreeMap::new(),
     };
     draft.alert_sinks = gauge::read_alerts(&root, &draft, &mut mistakes);
     draft.gauges = gauge::read(&root, &draft, &mut mistakes);
     draft.jobs = job::read(&root, &draft, &mut mistakes);
+    draft.rounds = round::read(&root, &draft, &mut mistakes);
     mistakes.sort_by_key(|mistake| mistake.span.as_ref().map_or(0, |span| span.start));
     Reading {
         draft,

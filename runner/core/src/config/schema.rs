@@ -66,6 +66,7 @@ fn of_kind(kind: &Kind) -> Json {
         Kind::OneOf(choice) => json!({ "enum": choice.texts }),
         Kind::List(of) => json!({ "type": "array", "items": of_kind(of) }),
         Kind::Table(shape) => of_shape(shape),
+        Kind::TextOr(parsed, shape) => json!({ "anyOf": [of_kind(&Kind::Parsed(parsed)), of_shape(shape)] }),
         Kind::Map { key, of } => {
             let mut schema = json!({ "type": "object", "additionalProperties": of_kind(of) });
             if let Some(pattern) = key.pattern {
@@ -167,6 +168,10 @@ fn describe(kind: &Kind) -> String {
             .join(", "),
         Kind::List(of) => format!("a list of: {}", describe(of)),
         Kind::Map { key, of } => format!("a table: {} = {}", key.what, describe(of)),
+        Kind::TextOr(parsed, shape) => {
+            let keys: Vec<String> = shape.keys.iter().map(|key| format!("`{}`", key.name)).collect();
+            format!("{}, or a table of {}", parsed.what, keys.join(", "))
+        }
         Kind::Any => "anything".to_owned(),
         other => other.type_name(),
     }

@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     OneOf(&'static Choice),
     List(&'static Kind),
     Table(&'static Shape),
+    /// A text, or a table that says more.
+    TextOr(&'static Parsed, &'static Shape),
     /// A table whose keys are the operator's own.
     Map {
         key: &'static Parsed,
@@ -199,7 +201,10 @@ pub(crate) fn check(kind: &Kind, node: &Node, place: &str, name: &str, mistakes:
                 check(of, item, place, name, mistakes);
             }
         }
-        (Kind::Table(shape), Data::Table(_)) => check_table(shape, node, place, mistakes),
+        (Kind::TextOr(parsed, _), Data::Text(_)) => check(&Kind::Parsed(parsed), node, place, name, mistakes),
+        (Kind::TextOr(_, shape) | Kind::Table(shape), Data::Table(_)) => {
+            check_table(shape, node, place, mistakes);
+        }
         (Kind::Map { key, of }, Data::Table(entries)) => {
             for entry in entries {
                 if let Err(complaint) = (key.check)(&entry.key) {
@@ -388,6 +393,7 @@ impl Kind {
             Self::OneOf(choice) => choice.what.to_owned(),
             Self::List(_) => "a list".to_owned(),
             Self::Table(_) | Self::Map { .. } => "a table".to_owned(),
+            Self::TextOr(parsed, _) => format!("{} or a table", parsed.what),
             Self::Any => "a value".to_owned(),
             Self::Later => "absent".to_owned(),
         }

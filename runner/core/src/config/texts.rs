@@ -2,7 +2,7 @@
 
 use super::secret;
 use super::shape::{Choice, Complaint, Parsed};
-use crate::name::{GaugeName, JobName, NameError, PluginName, SinkName, TableName, TargetName};
+use crate::name::{GaugeName, JobName, NameError, PluginName, RoundName, SinkName, TableName, TargetName};
 use crate::schedule::{Schedule, ScheduleError, Zone};
 
 /// For editors; the types of `name` decide.
@@ -26,6 +26,13 @@ pub(super) static JOB_NAME: Parsed = Parsed {
     code: "bad-name",
     pattern: Some(NAME_PATTERN),
     check: name::<JobName>,
+};
+
+pub(super) static ROUND_NAME: Parsed = Parsed {
+    what: "a round name",
+    code: "bad-name",
+    pattern: Some(NAME_PATTERN),
+    check: name::<RoundName>,
 };
 
 pub(super) static PLUGIN_NAME: Parsed = Parsed {

@@ -29,7 +29,24 @@ pub async fn apply(
     let named = services.ledger.run(id).await?;
     let job = match &named.work {
         Work::Job(job) => job,
-        Work::Round(round) => return Err(DispatchError::is_round(round)),
+        Work::Round(round) => {
+            let plan = services.ledger.report(&named.id).await?;
+            let runs = plan
+                .iter()
+                .flat_map(|plan| &plan.steps)
+                .filter_map(|step| step.run.as_ref());
+            let steps: Vec<String> = runs.map(|run| format!("`sereno apply {run}`")).collect();
+            return Err(DispatchError::Refused {
+                message: format!(
+                    "run {} is the plan of round `{round}`: its steps are applied one by one",
+                    named.id
+                ),
+                hint: Some(format!(
+                    "{}; or all of it: `sereno run --round {round}`",
+                    steps.join(", ")
+                )),
+            });
+        }
     };
     let again = Some(format!("`sereno plan {job}` makes a new one"));
     let refused = |message: String| DispatchError::Refused {

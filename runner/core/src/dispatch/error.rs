@@ -1,6 +1,6 @@
 //! What keeps a request from becoming a run, with what to do next.
 
-use crate::job::NoJob;
+use crate::job::{NoJob, NoRound};
 use crate::name::{RoundName, RunId};
 use crate::ports::database::DatabaseError;
 use crate::ports::files::FilesError;
@@ -40,6 +40,9 @@ pub enum DispatchError {
     /// The configuration has no such job. Exit 2.
     #[error(transparent)]
     NoJob(#[from] NoJob),
+    /// The configuration has no such round. Exit 2.
+    #[error(transparent)]
+    NoRound(#[from] NoRound),
     /// It may not be done, whatever the configuration says. Exit 3.
     #[error("{message}")]
     Refused {
@@ -100,7 +103,11 @@ impl DispatchError {
     /// more than a mistake in it. A mistake is told to whoever has just typed it.
     pub(super) fn is_recorded(&self, request: &RunRequest) -> bool {
         match self {
-            Self::Ledger(_) | Self::AtWork { .. } | Self::Refused { .. } | Self::NoJob(_) => false,
+            Self::Ledger(_)
+            | Self::AtWork { .. }
+            | Self::Refused { .. }
+            | Self::NoJob(_)
+            | Self::NoRound(_) => false,
             error => request.reason.is_scheduled() || request.reason.is_step() || error.exit_code() != 2,
         }
     }
@@ -133,6 +140,7 @@ impl DispatchError {
         match self {
             Self::Usage(_)
             | Self::NoJob(_)
+            | Self::NoRound(_)
             | Self::Directory { .. }
             | Self::Origin { .. }
             | Self::Plugin(PluginError::NotFound { .. })
@@ -157,7 +165,6 @@ impl DispatchError {
 #[derive(Debug)]
 pub(super) struct Unstarted {
     pub(super) error: DispatchError,
-    #[expect(dead_code, reason = "a round tells of it")]
     pub(super) report: Option<Box<Report>>,
 }
 

@@ -225,7 +225,7 @@ async fn run_guest(
 }
 
 /// Writes log lines, looks for a cancel in the ledger and renews the leases, until a lease is lost.
-async fn heartbeat(
+pub(super) async fn heartbeat(
     services: &Services,
     run: &RunId,
     recorder: &RunRecorder,

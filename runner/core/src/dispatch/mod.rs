@@ -17,6 +17,7 @@ mod reconcile;
 mod record;
 mod report;
 mod rescue;
+mod round;
 mod settle;
 mod subject;
 mod unexamined;
@@ -33,7 +34,7 @@ use crate::ports::ledger::Ledger;
 use crate::ports::plugins::{Plugins, Targets};
 use crate::ports::sinks::Sinks;
 use crate::report::Report;
-use crate::run::{Mode, Outcome, Reason, RunRequest};
+use crate::run::{Mode, Outcome, Reason, RunRequest, Work};
 use error::Unstarted;
 use subject::Subject;
 
@@ -93,7 +94,7 @@ impl Stop {
     }
 }
 
-/// Runs a request to its end: one attempt, or several while its plugin answers `more`.
+/// Runs a request to its end: a job in one attempt, or several while its plugin answers `more`; a round step by step.
 ///
 /// # Errors
 /// Whatever keeps a run from being admitted and is not an outcome: a wrong request, a ledger out of reach. A
@@ -103,9 +104,14 @@ pub async fn submit(
     request: RunRequest,
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
-    let report = run_to_end(services, request, None, stop).await;
+    let report = match request.work.clone() {
+        Work::Round(name) => round::run(services, request, &name, stop).await,
+        Work::Job(_) => run_to_end(services, request, None, stop)
+            .await
+            .map_err(DispatchError::from),
+    };
     deliver(services, false).await;
-    Ok(report?)
+    report
 }
 
 /// Tells the job's dead man's switch that a run begins: once, since a late word of it would be worth nothing.

@@ -36,6 +36,7 @@ pub(super) fn empty_report(
         params,
         notes: Vec::new(),
         earlier: Vec::new(),
+        steps: Vec::new(),
     }
 }
 

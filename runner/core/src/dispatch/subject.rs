@@ -10,7 +10,8 @@ use serde_json::Value as Json;
 use super::examine::Examined;
 use crate::grant::Path;
 use crate::job::{Config, DatabaseTarget, Job, Scope};
-use crate::run::Work;
+use crate::round::Round;
+use crate::run::{Work, digest};
 use crate::schedule::Schedule;
 
 /// See the module.
@@ -55,6 +56,29 @@ impl Subject {
                 .into_iter()
                 .collect(),
             ..Self::of_job(job)
+        }
+    }
+
+    /// A round: its targets are those that its jobs were granted, and it is this machine's own when one of them is.
+    pub(super) fn of_round(config: &Config, round: &Round) -> Self {
+        let jobs = || round.steps.iter().filter_map(|step| config.jobs.get(&step.job));
+        let targets: Vec<Path> = jobs().flat_map(granted).collect();
+        let steps: Vec<_> = round.steps.iter().map(|step| (&step.job, &step.after)).collect();
+        Self {
+            work: round.name.clone().into(),
+            is_host_scoped: targets.iter().any(|target| is_of_host(config, target)),
+            targets: targets
+                .iter()
+                .map(Path::target)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            params: serde_json::json!({}),
+            consent: digest(serde_json::json!(steps).to_string().as_bytes()),
+            digest: String::new(),
+            wait: jobs().map(|job| job.wait).max().unwrap_or_default(),
+            schedule: round.schedule.clone(),
+            max_event_age: None,
         }
     }
 
