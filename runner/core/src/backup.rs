@@ -230,17 +230,16 @@ pub struct Verified {
 impl Verified {
     /// Adds one verification.
     pub fn add(&mut self, level: Level, at: Instant, problem: Option<&str>) {
-        match problem {
-            Some(problem) => self.failed = Some((level, at, problem.to_owned())),
-            None => {
-                for (_, passed) in Level::ALL.into_iter().filter(|(_, passed)| *passed <= level) {
-                    self.passed.insert(passed, at);
-                }
-                // A look at less than what failed says nothing of it.
-                if self.failed.as_ref().is_some_and(|(failed, ..)| *failed <= level) {
-                    self.failed = None;
-                }
-            }
+        if let Some(problem) = problem {
+            self.failed = Some((level, at, problem.to_owned()));
+            return;
+        }
+        for (_, passed) in Level::ALL.into_iter().filter(|(_, passed)| *passed <= level) {
+            self.passed.insert(passed, at);
+        }
+        // A look at less than what failed says nothing of it.
+        if self.failed.as_ref().is_some_and(|(failed, ..)| *failed <= level) {
+            self.failed = None;
         }
     }
 
@@ -249,6 +248,14 @@ impl Verified {
         let highest = self.passed.keys().next_back().copied();
         highest.filter(|_| self.failed.is_none())
     }
+}
+
+/// How good a backup is; a later one is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    Bad,
+    Unread,
+    Verified(Level),
 }
 
 /// A published backup with what is known of it. One whose manifest is damaged is known by its id alone.
@@ -263,13 +270,15 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// How good it is: bad ones, those that nobody read, and the levels.
-    fn standing(&self) -> Option<Option<Level>> {
+    fn standing(&self) -> Standing {
         if self.manifest.is_err() || self.verified.failed.is_some() {
-            return None;
+            return Standing::Bad;
         }
-        // That it is there was said by its listing too.
-        Some(self.verified.level().filter(|level| *level > Level::Present))
+        match self.verified.level() {
+            // That it is there was said by its listing too.
+            None | Some(Level::Present) => Standing::Unread,
+            Some(level) => Standing::Verified(level),
+        }
     }
 }
 
@@ -289,7 +298,7 @@ pub fn must_stay(all: &[Stored], id: &str) -> Option<String> {
         .iter()
         .max_by(|a, b| (a.standing(), &a.id).cmp(&(b.standing(), &b.id)))?;
     (best.id == id).then(|| match best.standing() {
-        Some(Some(level)) => format!("{id} is the last one that was verified ({level})"),
+        Standing::Verified(level) => format!("{id} is the last one that was verified ({level})"),
         _ => format!("{id} is the newest one, and none was verified"),
     })
 }
