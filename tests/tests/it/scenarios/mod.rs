@@ -132,11 +132,17 @@ impl Play {
         let before = self.runs().await?;
         let ended = self.house.submit(request(job, Mode::Plan, ask)?).await;
         let mut runs = self.runs().await?;
-        if let Ok(report) = &ended {
-            ensure!(
+        match &ended {
+            Ok(report) => ensure!(
                 runs.pop().as_ref() == Some(&report.run),
                 "the plan is the newest run of {runs:?}"
-            );
+            ),
+            // A mistake in what was asked is only told; what kept a right request from its start is in the history.
+            Err(error) if error.exit_code() == 2 => {}
+            Err(error) => ensure!(
+                runs.pop().is_some() && runs.len() == before.len(),
+                "{error} is not in the history {runs:?}"
+            ),
         }
         ensure!(runs == before, "{before:?} became {runs:?}");
         if let Ok(report) = &ended {
