@@ -14,5 +14,6 @@ mod ledger;
 mod ledger_faults;
 mod runs;
 mod scenarios;
+mod storage;
 mod targets;
 mod watch;
