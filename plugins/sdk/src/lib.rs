@@ -41,8 +41,9 @@ pub mod text;
 
 pub use context::Context;
 pub use data::{
-    Bucket, Condition, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter,
-    IndexStatistics, Operator, Page, Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
+    Bucket, Compression, Condition, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter,
+    Filter, IndexStatistics, Operator, Page, Removal, Response, Rows, Summary, TableStatistics, Upkeep,
+    Value,
 };
 pub use error::{Batches, Error, Failure, in_batches};
 pub use host::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, Files, Host, Http, Level, Log, Measurements};

@@ -6,6 +6,7 @@
 mod database;
 mod files;
 mod http;
+mod moves;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -62,6 +62,7 @@ fn missed(scope: &str, rows: u64) -> Effect {
         total: None,
         done: rows,
         bytes: None,
+        freed: None,
         bytes_estimated: false,
         skipped: 0,
         cutoff: None,
@@ -70,11 +71,19 @@ fn missed(scope: &str, rows: u64) -> Effect {
     }
 }
 
+/// Verbs of files that write down what they are about to do.
+fn intends(verb: Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Remove | Verb::Rename | Verb::Compress | Verb::Truncate
+    )
+}
+
 /// Batches of files that were begun and never recorded as done.
 pub(super) fn open_intents(events: &[StoredEvent]) -> u64 {
     events.iter().fold(0, |open: u64, stored| match &stored.event {
         RunEvent::Intent { .. } => open + 1,
-        RunEvent::Effect { effect } if effect.verb == Verb::Remove && effect.unit == "files" => {
+        RunEvent::Effect { effect } if intends(effect.verb) && effect.unit == "files" => {
             open.saturating_sub(1)
         }
         _ => open,
@@ -84,7 +93,7 @@ pub(super) fn open_intents(events: &[StoredEvent]) -> u64 {
 /// What a report says of them.
 pub(super) fn note_of_intents(open: u64) -> Option<String> {
     (open > 0)
-        .then(|| "a batch of files was begun and never recorded; some of its files may be gone".to_owned())
+        .then(|| "a batch of files was begun and never recorded; some of its files may be gone, or have other names".to_owned())
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod database;
 mod files;
 mod http;
+mod overlay;
 
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
