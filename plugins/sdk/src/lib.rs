@@ -45,8 +45,8 @@ pub use data::{
     IndexStatistics, Operator, Page, Removal, Rows, Summary, TableStatistics, Upkeep, Value,
 };
 pub use error::{Batches, Error, Failure, in_batches};
-pub use host::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, Files, Host, Level, Log, Measurements};
-pub use insight::{Part, TableSize};
+pub use host::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Files, Host, Level, Log, Measurements};
+pub use insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, QueryStatistics, TableSize};
 pub use instant::Instant;
 pub use outcome::{Finding, Measurement, Outcome, Report, Severity, Unit};
 pub use sereno_plugin_macros::plugin;

@@ -17,7 +17,7 @@ pub enum Interface {
     DatabaseRead,
     /// Changes to rows.
     DatabaseWrite,
-    /// VACUUM, ANALYZE, REINDEX.
+    /// VACUUM, ANALYZE, REINDEX, and ends of connections.
     DatabaseUpkeep,
     /// Files below a directory.
     Files,
@@ -53,7 +53,13 @@ impl Interface {
         match self {
             Self::DatabaseRead => &[Verb::Read, Verb::Query],
             Self::DatabaseWrite => &[Verb::Delete],
-            Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
+            Self::DatabaseUpkeep => &[
+                Verb::Vacuum,
+                Verb::Analyze,
+                Verb::Reindex,
+                Verb::Terminate,
+                Verb::VacuumFull,
+            ],
             Self::Files => &[Verb::Read, Verb::Remove],
         }
     }
@@ -75,19 +81,25 @@ pub enum Verb {
     Analyze,
     /// REINDEX.
     Reindex,
+    /// End connections.
+    Terminate,
+    /// VACUUM FULL.
+    VacuumFull,
     /// Remove files.
     Remove,
 }
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
         ("vacuum", Self::Vacuum),
         ("analyze", Self::Analyze),
         ("reindex", Self::Reindex),
+        ("terminate", Self::Terminate),
+        ("vacuum-full", Self::VacuumFull),
         ("remove", Self::Remove),
     ];
 
@@ -109,7 +121,10 @@ impl Verb {
 
     /// True when something is gone afterwards: such a job needs guards and, on a schedule, an approval.
     pub fn is_destructive(self) -> bool {
-        matches!(self, Self::Delete | Self::Remove)
+        matches!(
+            self,
+            Self::Delete | Self::Remove | Self::Terminate | Self::VacuumFull
+        )
     }
 
     /// True when the world differs afterwards: such a job holds leases on what it changes.

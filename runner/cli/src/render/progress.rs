@@ -134,6 +134,8 @@ fn words(effect: &Effect) -> String {
         Verb::Vacuum => "vacuuming",
         Verb::Analyze => "analyzing",
         Verb::Reindex => "reindexing",
+        Verb::Terminate => "ending connections of",
+        Verb::VacuumFull => "rewriting",
         Verb::Read | Verb::Query => "reading",
     };
     let amount = if effect.done > 0 && effect.planned > effect.done {

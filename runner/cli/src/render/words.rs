@@ -113,6 +113,10 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Analyze, Mode::Apply) => "analyzed",
         (Verb::Reindex, Mode::Plan) => "would reindex",
         (Verb::Reindex, Mode::Apply) => "reindexed",
+        (Verb::Terminate, Mode::Plan) => "would end",
+        (Verb::Terminate, Mode::Apply) => "ended",
+        (Verb::VacuumFull, Mode::Plan) => "would rewrite (VACUUM FULL)",
+        (Verb::VacuumFull, Mode::Apply) => "rewrote (VACUUM FULL)",
         (Verb::Read | Verb::Query, Mode::Plan) => "would read",
         (Verb::Read | Verb::Query, Mode::Apply) => "read",
     }
@@ -144,6 +148,8 @@ pub(crate) fn guard_limit(name: &str, limit: f64) -> String {
     match name {
         "max_rows_percent" | "max_files_percent" => format!("{limit} %"),
         "max_bytes" => show_bytes(whole),
+        "free_space" => format!("of free space {}", show_bytes(whole)),
+        "max_connections_percent" => format!("{limit} %"),
         "retention_floor" => format!("retention floor {}", show_duration(Duration::from_secs(whole))),
         "plan" => format!("of the plan {}", show_count(whole)),
         "accept" => "against hazards".to_owned(),

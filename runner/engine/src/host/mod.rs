@@ -6,6 +6,7 @@ mod database_read;
 mod database_upkeep;
 mod database_write;
 mod files;
+mod insight;
 mod log;
 mod measurements;
 
