@@ -216,6 +216,9 @@ impl From<DispatchError> for Failure {
                 "directory",
                 Some(format!("look at `path` under [directory.{name}]")),
             ),
+            DispatchError::Storage { name, .. } => {
+                ("storage", Some(format!("look at `url` under [storage.{name}]")))
+            }
             DispatchError::Ledger(LedgerError::NoRun(_)) => (
                 "no-run",
                 Some("`sereno runs list` has the ids of the newest".to_owned()),

@@ -21,15 +21,18 @@ pub enum Interface {
     DatabaseUpkeep,
     /// Files below a directory.
     Files,
+    /// Whole objects in a storage.
+    Storage,
 }
 
 impl Interface {
     /// Every interface that needs a grant, with its name in `wit/`.
-    pub const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 5] = [
         ("database-read", Self::DatabaseRead),
         ("database-write", Self::DatabaseWrite),
         ("database-upkeep", Self::DatabaseUpkeep),
         ("files", Self::Files),
+        ("storage", Self::Storage),
     ];
 
     /// The interface called `text`.
@@ -55,6 +58,7 @@ impl Interface {
             Self::DatabaseWrite => &[Verb::Delete],
             Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
             Self::Files => &[Verb::Read, Verb::Remove],
+            Self::Storage => &[Verb::Read, Verb::Write, Verb::Remove],
         }
     }
 }
@@ -75,13 +79,15 @@ pub enum Verb {
     Analyze,
     /// REINDEX.
     Reindex,
-    /// Remove files.
+    /// Remove files or objects.
     Remove,
+    /// Put new objects into a storage.
+    Write,
 }
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
@@ -89,6 +95,7 @@ impl Verb {
         ("analyze", Self::Analyze),
         ("reindex", Self::Reindex),
         ("remove", Self::Remove),
+        ("write", Self::Write),
     ];
 
     /// The verb called `text`.
@@ -138,6 +145,8 @@ pub enum Path {
     Query(TargetName, TargetName),
     /// `directory.N`.
     Directory(TargetName),
+    /// `storage.N`.
+    Storage(TargetName),
 }
 
 impl Path {
@@ -151,6 +160,7 @@ impl Path {
                 format!("database.{database}")
             }
             Self::Directory(name) => format!("directory.{name}"),
+            Self::Storage(name) => format!("storage.{name}"),
         }
     }
 
@@ -161,7 +171,7 @@ impl Path {
             | Self::AllTables(database)
             | Self::Whole(database)
             | Self::Query(database, _) => Some(database),
-            Self::Directory(_) => None,
+            Self::Directory(_) | Self::Storage(_) => None,
         }
     }
 
@@ -214,6 +224,7 @@ impl fmt::Display for Path {
             Self::Whole(database) => write!(f, "database.{database}.whole"),
             Self::Query(database, query) => write!(f, "database.{database}.queries.{query}"),
             Self::Directory(name) => write!(f, "directory.{name}"),
+            Self::Storage(name) => write!(f, "storage.{name}"),
         }
     }
 }
@@ -437,7 +448,8 @@ impl Authority {
         self.needs.iter().map(|need| need.interface).collect()
     }
 
-    /// What the job will change: the scopes that it leases.
+    /// What the job will change: the scopes that it leases. New objects are in nobody's way: they are made whole, under
+    /// keys that are not taken.
     pub fn changes(&self) -> BTreeSet<Path> {
         self.needs
             .iter()
@@ -453,6 +465,7 @@ impl Authority {
                     .tables(database, verb)
                     .map(|table| Path::Table(database.clone(), table.clone()))
                     .collect::<Vec<_>>(),
+                Path::Storage(_) if verb == Verb::Write => Vec::new(),
                 on if self.grants.on(on).contains(&verb) => vec![on.clone()],
                 _ => Vec::new(),
             })

@@ -90,6 +90,8 @@ pub enum ParamKind {
     Database,
     /// The name of a configured directory.
     Directory,
+    /// The name of a configured storage.
+    Storage,
     /// A table, as `schema.table` or bare.
     Table,
     /// A column.

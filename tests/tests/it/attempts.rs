@@ -18,6 +18,7 @@ use sereno_core::ports::files::{
 };
 use sereno_core::ports::ledger::{Flag, RunQuery, Start};
 use sereno_core::ports::plugins::Targets;
+use sereno_core::ports::storage::{Storage, StorageError};
 use sereno_core::report::{Effect, Report};
 use sereno_core::run::{Mode, Outcome, RunEvent, RunRequest, Skip};
 use sereno_core::value::{FileFilter, Filter, Operator, Value};
@@ -119,6 +120,10 @@ impl Targets for Late {
             *self.answer.lock().unwrap() = Some(report);
         }
         self.targets.directory(name).await
+    }
+
+    async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
+        self.targets.storage(name).await
     }
 }
 
@@ -237,6 +242,10 @@ impl Targets for Muted {
 
     async fn directory(&self, name: &TargetName) -> Result<Arc<dyn Directory>, FilesError> {
         Ok(Arc::new(Mute(self.0.directory(name).await?)))
+    }
+
+    async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
+        self.0.storage(name).await
     }
 }
 

@@ -67,7 +67,8 @@ fn amount(effect: &Effect, mode: Mode) -> String {
     } else if let Some(share) = effect.total.and_then(|total| share(count, total)) {
         text.push_str(&format!(" ({share})"));
     }
-    text.push_str(&format!(" from {}", place(&effect.on)));
+    let way = if effect.verb == Verb::Write { "to" } else { "from" };
+    text.push_str(&format!(" {way} {}", place(&effect.on)));
     if !effect.what.is_empty() && many != "directories" {
         text.push_str(&format!(", {}", effect.what));
     }
@@ -113,6 +114,8 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Analyze, Mode::Apply) => "analyzed",
         (Verb::Reindex, Mode::Plan) => "would reindex",
         (Verb::Reindex, Mode::Apply) => "reindexed",
+        (Verb::Write, Mode::Plan) => "would write",
+        (Verb::Write, Mode::Apply) => "wrote",
         (Verb::Read | Verb::Query, Mode::Plan) => "would read",
         (Verb::Read | Verb::Query, Mode::Apply) => "read",
     }

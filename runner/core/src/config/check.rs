@@ -59,7 +59,7 @@ pub fn check_job(config: &Config, job: &Job, manifest: &Manifest, spans: &Spans)
     mistakes
 }
 
-/// Databases and directories that a param names must be configured.
+/// Databases, directories and storages that a param names must be configured.
 fn check_targets(
     config: &Config,
     param: &Param,
@@ -74,6 +74,9 @@ fn check_targets(
         }
         (ParamKind::Directory, Json::String(name)) => {
             mistakes.extend(unknown(name, "directory", config.directories.keys(), path, spans));
+        }
+        (ParamKind::Storage, Json::String(name)) => {
+            mistakes.extend(unknown(name, "storage", config.storages.keys(), path, spans));
         }
         (ParamKind::List(items), Json::Array(values)) => {
             for (place, value) in values.iter().enumerate() {

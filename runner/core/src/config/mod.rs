@@ -20,6 +20,7 @@ mod schema;
 mod secret;
 pub(crate) mod shape;
 mod spans;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -77,6 +78,15 @@ static ROOT: Shape = Shape {
             doc: "Directories, by name.",
         },
         Key {
+            name: "storage",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::Table(&storage::STORAGE),
+            },
+            presence: Presence::Optional,
+            doc: "Places for archives, backups and reports, by name.",
+        },
+        Key {
             name: "plugin",
             kind: Kind::Map {
                 key: &texts::PLUGIN_NAME,
@@ -114,12 +124,6 @@ static ROOT: Shape = Shape {
         },
         Key {
             name: "sink",
-            kind: Kind::Later,
-            presence: Presence::Optional,
-            doc: "",
-        },
-        Key {
-            name: "storage",
             kind: Kind::Later,
             presence: Presence::Optional,
             doc: "",
@@ -190,6 +194,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         ledger_url: ledger::read(&root),
         databases: database::read(&root, &mut mistakes),
         directories: directory::read(&root, folder, &mut mistakes),
+        storages: storage::read(&root, folder, &mut mistakes),
         plugins: plugin::read(&root, folder),
         jobs: BTreeMap::new(),
     };

@@ -220,6 +220,12 @@ pub(super) static DIRECTORY_VERB: Choice = Choice {
     texts: &["read", "remove"],
 };
 
+pub(super) static STORAGE_VERB: Choice = Choice {
+    what: "a verb of a storage",
+    code: "bad-verb",
+    texts: &["read", "write", "remove"],
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -229,7 +235,13 @@ mod tests {
 
     #[test]
     fn the_verbs_of_grants_are_those_of_the_contract() {
-        let choices = [&TABLE_VERB, &WHOLE_VERB, &QUERY_VERB, &DIRECTORY_VERB];
+        let choices = [
+            &TABLE_VERB,
+            &WHOLE_VERB,
+            &QUERY_VERB,
+            &DIRECTORY_VERB,
+            &STORAGE_VERB,
+        ];
         let granted: BTreeSet<&str> = choices.iter().flat_map(|choice| choice.texts).copied().collect();
         let offered: BTreeSet<&str> = Interface::ALL
             .iter()

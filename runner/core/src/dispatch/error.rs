@@ -6,6 +6,7 @@ use crate::ports::database::DatabaseError;
 use crate::ports::files::FilesError;
 use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::PluginError;
+use crate::ports::storage::StorageError;
 
 /// One mistake in a request or a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +72,14 @@ pub enum DispatchError {
         /// Why.
         source: FilesError,
     },
+    /// A storage cannot be opened. Exit 2: it is a matter of configuration.
+    #[error("storage.{name}: {source}")]
+    Storage {
+        /// Which.
+        name: String,
+        /// Why.
+        source: StorageError,
+    },
     /// The ledger failed. Exit 7 when out of reach, else 1.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -83,6 +92,7 @@ impl DispatchError {
             Self::Usage(_)
             | Self::NoJob(_)
             | Self::Directory { .. }
+            | Self::Storage { .. }
             | Self::Plugin(PluginError::NotFound { .. })
             | Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. })
             | Self::Database {

@@ -10,14 +10,15 @@ use serde_json::Value as Json;
 use super::{DispatchError, Problem, Services};
 use crate::config::diagnostic::did_you_mean;
 use crate::grant::{Authority, Denied, Need, Path, Verb};
-use crate::job::{Config, DatabaseTarget, Job, Scope};
+use crate::job::{Config, DatabaseTarget, Job, Scope, SecretText, StoragePlace};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
-use crate::plan::{PlannedDatabase, PlannedDirectory};
+use crate::plan::{PlannedDatabase, PlannedDirectory, PlannedStorage};
 use crate::ports::database::{Database, DatabaseError, Wanted};
 use crate::ports::files::Directory;
 use crate::ports::plugins::PluginInfo;
-use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory};
+use crate::ports::storage::Storage;
+use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory, UnreachedStorage};
 use crate::run::{Mode, RunRequest, digest};
 
 /// A request that makes sense, as far as files and manifests can tell.
@@ -49,7 +50,7 @@ impl Examined {
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 Some(name)
             }
-            Path::Directory(_) => None,
+            Path::Directory(_) | Path::Storage(_) => None,
         })
     }
 
@@ -57,6 +58,14 @@ impl Examined {
     pub fn directories(&self) -> BTreeSet<TargetName> {
         self.names(|path| match path {
             Path::Directory(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// The storages among the targets.
+    pub fn storages(&self) -> BTreeSet<TargetName> {
+        self.names(|path| match path {
+            Path::Storage(name) => Some(name),
             _ => None,
         })
     }
@@ -109,6 +118,10 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
                 let found = config.directories.get(name);
                 ("directory", name, found.map(|found| found.scope == Scope::Host))
             }
+            Path::Storage(name) => {
+                let found = config.storages.get(name);
+                ("storage", name, found.map(|found| found.scope == Scope::Host))
+            }
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 let found = config.databases.get(name);
                 ("database", name, found.map(DatabaseTarget::is_of_host))
@@ -122,15 +135,13 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     }
     if !unknown.is_empty() {
         let problem = |(section, name): (&str, &TargetName)| {
-            let (sought, known): (_, Vec<&str>) = if section == "database" {
-                let known = config.databases.keys().map(TargetName::as_str);
-                (Sought::Database(name), known.collect())
-            } else {
-                let known = config.directories.keys().map(TargetName::as_str);
-                (Sought::Directory(name), known.collect())
+            let (sought, known): (_, Vec<&TargetName>) = match section {
+                "database" => (Sought::Database(name), config.databases.keys().collect()),
+                "storage" => (Sought::Storage(name), config.storages.keys().collect()),
+                _ => (Sought::Directory(name), config.directories.keys().collect()),
             };
             let place = plugin.manifest.param_naming(&params, sought);
-            let meant = did_you_mean(name.as_str(), known.iter().copied());
+            let meant = did_you_mean(name.as_str(), known.iter().map(|name| name.as_str()));
             Problem::new(
                 at(place.as_deref().unwrap_or_default()),
                 format!("there is no `{section}.{name}`"),
@@ -169,7 +180,8 @@ fn identity(config: &Config, target: &str) -> Json {
     let name = |kind: &str| target.strip_prefix(kind)?.parse::<TargetName>().ok();
     let database = name("database.").and_then(|name| config.databases.get(&name));
     let directory = name("directory.").and_then(|name| config.directories.get(&name));
-    serde_json::json!([
+    let storage = name("storage.").and_then(|name| config.storages.get(&name));
+    let mut identity = serde_json::json!([
         target,
         database.map(|database| {
             let zone = database.timezone.to_string();
@@ -181,7 +193,17 @@ fn identity(config: &Config, target: &str) -> Json {
             ])
         }),
         directory.map(|directory| serde_json::json!([directory.path, directory.scope])),
-    ])
+    ]);
+    if let (Json::Array(parts), Some(storage)) = (&mut identity, storage) {
+        parts.push(match &storage.place {
+            StoragePlace::Folder(path) => serde_json::json!([path, storage.scope]),
+            StoragePlace::S3(s3) => {
+                let endpoint = s3.endpoint.as_ref().map(SecretText::reference);
+                serde_json::json!([s3.url.reference(), endpoint, storage.scope])
+            }
+        });
+    }
+    identity
 }
 
 /// The opened targets of a run; in a plan, behind the decorators that change nothing.
@@ -191,6 +213,8 @@ pub struct Opened {
     pub databases: BTreeMap<TargetName, Arc<dyn Database>>,
     /// By name.
     pub directories: BTreeMap<TargetName, Arc<dyn Directory>>,
+    /// By name.
+    pub storages: BTreeMap<TargetName, Arc<dyn Storage>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
     pub unreached: Arc<Vec<DispatchError>>,
     /// What the job may do, with every table named that a grant on all of them stands for.
@@ -239,6 +263,30 @@ pub async fn preflight(
         reasons.push(error);
         opened.directories.insert(name, Arc::new(unreached));
     }
+    for name in examined.storages() {
+        let source = match services.targets.storage(&name).await {
+            Ok(storage) => {
+                let storage = match mode {
+                    Mode::Plan => Arc::new(PlannedStorage::new(storage)),
+                    Mode::Apply => storage,
+                };
+                opened.storages.insert(name, storage);
+                continue;
+            }
+            Err(source) => source,
+        };
+        let unreached =
+            UnreachedStorage::of(&source).filter(|_| examined.only_reads(&Path::Storage(name.clone())));
+        let error = DispatchError::Storage {
+            name: name.to_string(),
+            source,
+        };
+        let Some(unreached) = unreached else {
+            return Err(error);
+        };
+        reasons.push(error);
+        opened.storages.insert(name, Arc::new(unreached));
+    }
     let mut problems = Vec::new();
     let mut authority = Authority::clone(&opened.authority);
     for name in examined.databases() {
@@ -273,7 +321,7 @@ pub async fn preflight(
         reasons.push(error);
         opened.databases.insert(name, Arc::new(unreached));
     }
-    if reasons.len() == opened.databases.len() + opened.directories.len()
+    if reasons.len() == opened.databases.len() + opened.directories.len() + opened.storages.len()
         && let Some(error) = reasons.pop()
     {
         return Err(error);

@@ -12,7 +12,7 @@ use super::examine::{Examined, Opened};
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
 use super::{DispatchError, Services, Stop, asked_to_stop};
-use crate::capability::{DatabaseCapability, DirectoryCapability, Hold};
+use crate::capability::{DatabaseCapability, DirectoryCapability, Hold, StorageCapability};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::FenceKind;
@@ -162,10 +162,16 @@ fn capabilities(
             )),
         )
     });
+    let storages = admitted.opened.storages.iter().map(|(name, port)| {
+        let clock = Arc::clone(&services.clock);
+        let capability = StorageCapability::new(name.clone(), Arc::clone(port), clock, Arc::clone(hold));
+        (name.clone(), Arc::new(capability))
+    });
     Capabilities {
         authority: Arc::clone(authority),
         databases: databases.collect(),
         directories: directories.collect(),
+        storages: storages.collect(),
     }
 }
 

@@ -14,6 +14,8 @@ pub enum Sought<'a> {
     Database(&'a TargetName),
     /// A configured directory.
     Directory(&'a TargetName),
+    /// A configured storage.
+    Storage(&'a TargetName),
     /// Whatever this says yes to, in this database.
     Within(&'a TargetName, &'a dyn Fn(&ParamKind, &str) -> bool),
 }
@@ -23,6 +25,7 @@ impl Sought<'_> {
         match self {
             Self::Database(name) => *kind == ParamKind::Database && text == name.as_str(),
             Self::Directory(name) => *kind == ParamKind::Directory && text == name.as_str(),
+            Self::Storage(name) => *kind == ParamKind::Storage && text == name.as_str(),
             Self::Within(_, is) => is(kind, text),
         }
     }

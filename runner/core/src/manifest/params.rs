@@ -55,6 +55,7 @@ impl ParamKind {
             Self::Glob => "glob",
             Self::Database => "database",
             Self::Directory => "directory",
+            Self::Storage => "storage",
             Self::Table => "table",
             Self::Column => "column",
             Self::Index => "index",
@@ -76,6 +77,7 @@ impl ParamKind {
             Self::Glob => "a glob",
             Self::Database => "the name of a database",
             Self::Directory => "the name of a directory",
+            Self::Storage => "the name of a storage",
             Self::Table => "the name of a table",
             Self::Column => "the name of a column",
             Self::Index => "the name of an index",
@@ -234,7 +236,7 @@ pub(super) fn settle(param: &Param, value: &Json, path: &str, errors: &mut Vec<P
                 );
             }
         },
-        (ParamKind::Database | ParamKind::Directory, Json::String(text)) => {
+        (ParamKind::Database | ParamKind::Directory | ParamKind::Storage, Json::String(text)) => {
             match text.parse::<TargetName>() {
                 Ok(_) => value.clone(),
                 Err(error) => return refuse_name(refuse, &error),

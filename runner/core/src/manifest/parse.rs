@@ -34,6 +34,7 @@ static KINDS: Choice = Choice {
         "glob",
         "database",
         "directory",
+        "storage",
         "table",
         "column",
         "index",
@@ -391,6 +392,7 @@ fn read_kind(node: &Node, name: &str, mistakes: &mut Vec<Diagnostic>) -> Option<
         "glob" => ParamKind::Glob,
         "database" => ParamKind::Database,
         "directory" => ParamKind::Directory,
+        "storage" => ParamKind::Storage,
         "table" => ParamKind::Table,
         "column" => ParamKind::Column,
         "index" => ParamKind::Index,
@@ -520,6 +522,7 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
         Interface::DatabaseWrite => fits(&[Slot::Table]),
         Interface::DatabaseRead | Interface::DatabaseUpkeep => fits(&[Slot::Table, Slot::Whole]),
         Interface::Files => fits(&[Slot::Directory]),
+        Interface::Storage => fits(&[Slot::Storage]),
     };
     if !good {
         mistakes.push(

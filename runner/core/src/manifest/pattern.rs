@@ -28,6 +28,7 @@ pub(super) enum Slot {
     Whole,
     Query,
     Directory,
+    Storage,
 }
 
 impl Slot {
@@ -37,6 +38,7 @@ impl Slot {
             Self::Whole => "a whole database",
             Self::Query => "a named query",
             Self::Directory => "a directory",
+            Self::Storage => "a storage",
         }
     }
 }
@@ -48,10 +50,11 @@ pub(super) enum PathPattern {
     Whole(Template),
     Query(Template, Template),
     Directory(Template),
+    Storage(Template),
 }
 
 const PATHS: &str = "a path is `database.{database}.tables.{table}`, `database.{database}.whole`, \
-                     `database.{database}.queries.NAME` or `directory.{directory}`";
+                     `database.{database}.queries.NAME`, `directory.{directory}` or `storage.{storage}`";
 
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, Complaint> {
@@ -256,6 +259,7 @@ impl PathPattern {
                 &ParamKind::Directory,
                 "directory",
             )?)),
+            ["storage", storage] => Ok(Self::Storage(target(storage, &ParamKind::Storage, "storage")?)),
             _ => Err(Complaint::new(format!("`{text}` is not a path"), PATHS)),
         }
     }
@@ -266,13 +270,14 @@ impl PathPattern {
             Self::Whole(_) => Slot::Whole,
             Self::Query(..) => Slot::Query,
             Self::Directory(_) => Slot::Directory,
+            Self::Storage(_) => Slot::Storage,
         }
     }
 
     pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
             Self::Table(a, b) | Self::Query(a, b) => vec![a, b],
-            Self::Whole(a) | Self::Directory(a) => vec![a],
+            Self::Whole(a) | Self::Directory(a) | Self::Storage(a) => vec![a],
         }
     }
 
@@ -314,6 +319,7 @@ impl PathPattern {
                 database.and_then(|database| Ok(Path::Query(database, query?)))
             }
             Self::Directory(directory) => name(directory)?.map(Path::Directory),
+            Self::Storage(storage) => name(storage)?.map(Path::Storage),
         })
     }
 }

@@ -5,6 +5,8 @@
 
 mod database;
 mod files;
+mod storage;
 
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
+pub use storage::PlannedStorage;

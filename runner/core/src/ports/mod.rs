@@ -8,4 +8,5 @@ pub mod database;
 pub mod files;
 pub mod ledger;
 pub mod plugins;
+pub mod storage;
 pub mod unreached;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value as Json;
 
-use crate::capability::{DatabaseCapability, DirectoryCapability};
+use crate::capability::{DatabaseCapability, DirectoryCapability, StorageCapability};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::Limits;
@@ -15,6 +15,7 @@ use crate::manifest::Manifest;
 use crate::name::{JobName, PluginName, RunId, TargetName};
 use crate::ports::database::Database;
 use crate::ports::files::Directory;
+use crate::ports::storage::Storage;
 use crate::report::LimitsUsed;
 use crate::run::RunEvent;
 use crate::value::Instant;
@@ -80,6 +81,8 @@ pub struct Capabilities {
     pub databases: BTreeMap<TargetName, Arc<DatabaseCapability>>,
     /// Guarded, and planned or fenced.
     pub directories: BTreeMap<TargetName, Arc<DirectoryCapability>>,
+    /// Guarded, and planned or not.
+    pub storages: BTreeMap<TargetName, Arc<StorageCapability>>,
 }
 
 /// One call of a guest.
@@ -225,4 +228,10 @@ pub trait Targets: Send + Sync {
         &self,
         name: &TargetName,
     ) -> Result<Arc<dyn Directory>, crate::ports::files::FilesError>;
+
+    /// The storage called `name`.
+    async fn storage(
+        &self,
+        name: &TargetName,
+    ) -> Result<Arc<dyn Storage>, crate::ports::storage::StorageError>;
 }
