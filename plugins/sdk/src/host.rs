@@ -4,6 +4,7 @@
 //! touches. In a component the implementation calls the host; natively it is [`crate::testing::FakeHost`]. The names
 //! given are those of the configuration (`temp`, `app`), never paths or URLs.
 
+use crate::backup::Backups;
 use crate::data::{
     Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter, IndexStatistics, Page, Removal,
     Rows, Summary, TableStatistics, Upkeep, Value,
@@ -136,6 +137,6 @@ pub trait DatabaseUpkeep {
 }
 
 /// All of it. A component imports only what its plugin calls.
-pub trait Host: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep {}
+pub trait Host: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Backups {}
 
-impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep> Host for H {}
+impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Backups> Host for H {}

@@ -23,6 +23,7 @@
 //! an apply. Work in batches, hand a cursor back when the host says [`Error::Deadline`] ([`in_batches`] does that),
 //! and let `?` pass on what else the host refuses: it words a denial better than a plugin can.
 
+mod backup;
 mod context;
 mod data;
 mod error;
@@ -38,6 +39,7 @@ pub mod target;
 pub mod testing;
 pub mod text;
 
+pub use backup::{Backup, Backups, Verification};
 pub use context::Context;
 pub use data::{
     Bucket, Condition, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter,

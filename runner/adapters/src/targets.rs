@@ -9,15 +9,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sereno_core::job::{Config, DatabaseTarget, DirectoryTarget, SecretText, StoragePlace, StorageTarget};
+use sereno_core::job::{BackupSettings, Config, DatabaseTarget, DirectoryTarget, SecretText, StoragePlace, StorageTarget};
 use sereno_core::name::TargetName;
+use sereno_core::ports::backup::Backups;
 use sereno_core::ports::database::{Database, DatabaseError};
 use sereno_core::ports::files::{Directory, FilesError};
 use sereno_core::ports::plugins::Targets;
 use sereno_core::ports::storage::{Storage, StorageError};
 use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::secrets::Secrets;
+use crate::secrets::{SecretError, Secrets};
+use crate::backup::ConfiguredBackups;
 use crate::{database, files, storage};
 
 /// The targets of one configuration.
@@ -26,6 +28,7 @@ pub struct ConfiguredTargets {
     databases: BTreeMap<TargetName, DatabaseTarget>,
     directories: BTreeMap<TargetName, DirectoryTarget>,
     storages: BTreeMap<TargetName, StorageTarget>,
+    backup: BackupSettings,
     /// Once opened, a database is the same for all runs of the process, with its connections and its pace.
     opened: Mutex<BTreeMap<TargetName, Arc<dyn Database>>>,
 }
@@ -38,8 +41,32 @@ impl ConfiguredTargets {
             databases: config.databases.clone(),
             directories: config.directories.clone(),
             storages: config.storages.clone(),
+            backup: config.backup.clone(),
             opened: Mutex::default(),
         }
+    }
+
+    /// The same targets, with nothing of them opened.
+    fn anew(&self) -> Self {
+        Self {
+            secrets: self.secrets.clone(),
+            databases: self.databases.clone(),
+            directories: self.directories.clone(),
+            storages: self.storages.clone(),
+            backup: self.backup.clone(),
+            opened: Mutex::default(),
+        }
+    }
+
+    /// What the configuration says of a database.
+    pub(crate) fn target(&self, name: &TargetName) -> Option<&DatabaseTarget> {
+        self.databases.get(name)
+    }
+
+    /// A value of [database.NAME], references resolved, a relative path started from the configuration's folder.
+    pub(crate) fn resolve(&self, text: &SecretText) -> Result<String, SecretError> {
+        let secret = self.secrets.resolve(text.reference())?;
+        Ok(in_folder(secret.expose(), self.secrets.folder()))
     }
 
     fn open(&self, target: &DatabaseTarget) -> Result<Arc<dyn Database>, DatabaseError> {
@@ -71,6 +98,10 @@ impl ConfiguredTargets {
 
 #[async_trait]
 impl Targets for ConfiguredTargets {
+    fn backups(&self) -> Option<Arc<dyn Backups>> {
+        Some(Arc::new(ConfiguredBackups::new(self.anew(), &self.backup)))
+    }
+
     async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, DatabaseError> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(database) = opened.get(name) {

@@ -23,11 +23,14 @@ pub enum Interface {
     Files,
     /// Whole objects in a storage.
     Storage,
+    /// Backups of databases in storages.
+    Backup,
 }
 
 impl Interface {
     /// Every interface that needs a grant, with its name in `wit/`.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
+        ("backup", Self::Backup),
         ("database-read", Self::DatabaseRead),
         ("database-write", Self::DatabaseWrite),
         ("database-upkeep", Self::DatabaseUpkeep),
@@ -59,6 +62,7 @@ impl Interface {
             Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
             Self::Files => &[Verb::Read, Verb::Remove],
             Self::Storage => &[Verb::Read, Verb::Write, Verb::Remove],
+            Self::Backup => &[Verb::Read, Verb::Write, Verb::Remove, Verb::Backup, Verb::Restore],
         }
     }
 }
@@ -83,11 +87,17 @@ pub enum Verb {
     Remove,
     /// Put new objects into a storage.
     Write,
+    /// Make backups of a database.
+    Backup,
+    /// Restore backups into a scratch database.
+    Restore,
 }
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 10] = [
+        ("backup", Self::Backup),
+        ("restore", Self::Restore),
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),

@@ -29,6 +29,8 @@ pub struct Config {
     pub databases: BTreeMap<TargetName, DatabaseTarget>,
     /// By name.
     pub directories: BTreeMap<TargetName, DirectoryTarget>,
+    /// What backups are made with.
+    pub backup: BackupSettings,
     /// By name.
     pub storages: BTreeMap<TargetName, StorageTarget>,
     /// `[plugin.NAME]`: where a plugin is, if not beside the configuration or the program.
@@ -150,6 +152,15 @@ pub struct DirectoryTarget {
     pub path: PathBuf,
     /// This machine's, or the same for all.
     pub scope: Scope,
+}
+
+/// `[backup]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// The folder of PostgreSQL's client programs; none: the usual places.
+    pub tools: Option<PathBuf>,
+    /// Where copies are made and unpacked; none: the system's temporary folder.
+    pub work: Option<PathBuf>,
 }
 
 /// `[storage.NAME]`.

@@ -3,6 +3,7 @@
 //! Nothing here reads a clock, a file, a socket or an environment variable. Core is handed values and ports, and
 //! the crates around it (engine, adapters, cli) supply them. See ARCHITECTURE.md for the invariants it holds.
 
+pub mod backup;
 pub mod capability;
 pub mod config;
 pub mod dispatch;

@@ -140,7 +140,7 @@ impl Reach {
             .ok_or_else(|| denied(&path, verb))
     }
 
-    fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), CallError> {
+    pub(crate) fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), CallError> {
         self.capabilities
             .authority
             .authorize(interface, verb, on)

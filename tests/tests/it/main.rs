@@ -3,6 +3,7 @@
 
 mod architecture;
 mod attempts;
+mod backup;
 mod cli;
 mod database;
 mod documents;

@@ -14,12 +14,14 @@
 //! assert_eq!(host.directory("temp").names(), ["new.tmp"]);
 //! ```
 
+mod backup;
 mod database;
 mod files;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use backup::FakeBackups;
 pub use database::{FakeDatabase, FakeTable};
 pub use files::FakeDirectory;
 
@@ -73,6 +75,8 @@ pub struct FakeHost {
     databases: BTreeMap<String, FakeDatabase>,
     scripted: Vec<Scripted>,
     counts: BTreeMap<&'static str, usize>,
+    /// Backups.
+    pub backups: FakeBackups,
     /// Readings, in order.
     pub measurements: Vec<Measurement>,
     /// Log lines, in order.

@@ -3,6 +3,7 @@
 //! Order: grant (the engine's host functions ask `Authority`) → guard → plan or fence → adapter. A capability
 //! counts and words every effect; it knows nothing of WebAssembly.
 
+mod backup;
 mod database;
 mod files;
 mod storage;
@@ -23,6 +24,7 @@ use crate::report::{Effect, Finding, Severity};
 use crate::run::{Mode, RunEvent};
 use crate::value::{Instant, show_instant};
 
+pub use backup::BackupCapability;
 pub use database::DatabaseCapability;
 pub use files::DirectoryCapability;
 pub use storage::{StorageCapability, WRITTEN_BYTES_MAX};
@@ -219,6 +221,7 @@ fn explain(effect: &Effect, guard: &GuardState) -> String {
                 seconds(guard.limit)
             )
         }
+        "last_backup" => format!("{on} would lose the best backup {}", effect.what),
         "plan" => format!(
             "{} {} on {on} match now, and the plan's count × 1.1 allows {}",
             count(guard.found),

@@ -135,7 +135,10 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
         .0
         .values()
         .flatten()
-        .any(|verb| matches!(verb, Verb::Vacuum | Verb::Analyze | Verb::Reindex));
+        .any(|verb| matches!(
+            verb,
+            Verb::Vacuum | Verb::Analyze | Verb::Reindex | Verb::Backup | Verb::Restore
+        ));
     let duration = |key: &str| node.text_of(key).and_then(|text| parse_duration(text).ok());
     let texts = |key: &str| node.texts_of(key).into_iter().map(str::to_owned).collect();
     let retries = node

@@ -3,6 +3,7 @@
 //! Each section has a file with its table of keys and what they become. Nothing is opened and no reference
 //! (`${env:X}`) is resolved here.
 
+mod backup;
 mod check;
 mod database;
 pub(crate) mod diagnostic;
@@ -85,6 +86,12 @@ static ROOT: Shape = Shape {
             },
             presence: Presence::Optional,
             doc: "Places for archives, backups and reports, by name.",
+        },
+        Key {
+            name: "backup",
+            kind: Kind::Table(&backup::BACKUP),
+            presence: Presence::Optional,
+            doc: "What backups are made with.",
         },
         Key {
             name: "plugin",
@@ -194,6 +201,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         ledger_url: ledger::read(&root),
         databases: database::read(&root, &mut mistakes),
         directories: directory::read(&root, folder, &mut mistakes),
+        backup: backup::read(&root, folder),
         storages: storage::read(&root, folder, &mut mistakes),
         plugins: plugin::read(&root, folder),
         jobs: BTreeMap::new(),

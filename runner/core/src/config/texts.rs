@@ -205,7 +205,7 @@ pub(super) static TABLE_VERB: Choice = Choice {
 pub(super) static WHOLE_VERB: Choice = Choice {
     what: "a verb of a whole database",
     code: "bad-verb",
-    texts: &["read", "vacuum", "analyze", "reindex"],
+    texts: &["read", "vacuum", "analyze", "reindex", "backup", "restore"],
 };
 
 pub(super) static QUERY_VERB: Choice = Choice {

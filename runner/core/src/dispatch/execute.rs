@@ -12,7 +12,7 @@ use super::examine::{Examined, Opened};
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
 use super::{DispatchError, Services, Stop, asked_to_stop};
-use crate::capability::{DatabaseCapability, DirectoryCapability, Hold, StorageCapability};
+use crate::capability::{BackupCapability, DatabaseCapability, DirectoryCapability, Hold, StorageCapability};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::FenceKind;
@@ -172,6 +172,10 @@ fn capabilities(
         databases: databases.collect(),
         directories: directories.collect(),
         storages: storages.collect(),
+        backups: admitted.opened.backups.as_ref().map(|port| {
+            let clock = Arc::clone(&services.clock);
+            Arc::new(BackupCapability::new(Arc::clone(port), clock, Arc::clone(hold)))
+        }),
     }
 }
 

@@ -523,6 +523,7 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
         Interface::DatabaseRead | Interface::DatabaseUpkeep => fits(&[Slot::Table, Slot::Whole]),
         Interface::Files => fits(&[Slot::Directory]),
         Interface::Storage => fits(&[Slot::Storage]),
+        Interface::Backup => fits(&[Slot::Storage, Slot::Whole]),
     };
     if !good {
         mistakes.push(

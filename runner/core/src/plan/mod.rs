@@ -3,10 +3,12 @@
 //! They remember which filters were planned and answer later reads less those, in flat memory: a plan walks the
 //! very path of the apply. No guard and no word of a report is decided here.
 
+mod backup;
 mod database;
 mod files;
 mod storage;
 
+pub use backup::PlannedBackups;
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
 pub use storage::PlannedStorage;

@@ -7,12 +7,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value as Json;
 
-use crate::capability::{DatabaseCapability, DirectoryCapability, StorageCapability};
+use crate::capability::{BackupCapability, DatabaseCapability, DirectoryCapability, StorageCapability};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::Limits;
 use crate::manifest::Manifest;
 use crate::name::{JobName, PluginName, RunId, TargetName};
+use crate::ports::backup::Backups;
 use crate::ports::database::Database;
 use crate::ports::files::Directory;
 use crate::ports::storage::Storage;
@@ -83,6 +84,8 @@ pub struct Capabilities {
     pub directories: BTreeMap<TargetName, Arc<DirectoryCapability>>,
     /// Guarded, and planned or not.
     pub storages: BTreeMap<TargetName, Arc<StorageCapability>>,
+    /// Behind the floor, and planned or not; none: the job has nothing to do with backups.
+    pub backups: Option<Arc<BackupCapability>>,
 }
 
 /// One call of a guest.
@@ -228,6 +231,11 @@ pub trait Targets: Send + Sync {
         &self,
         name: &TargetName,
     ) -> Result<Arc<dyn Directory>, crate::ports::files::FilesError>;
+
+    /// The backups of all databases in all storages; none where nobody makes any. Nothing is opened yet.
+    fn backups(&self) -> Option<Arc<dyn Backups>> {
+        None
+    }
 
     /// The storage called `name`.
     async fn storage(
