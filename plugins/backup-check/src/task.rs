@@ -3,7 +3,8 @@
 //! One bad backup fails the run: whatever waits for a good one must not go on. That it is bad is told by the host.
 
 use sereno_plugin::{
-    Backup, Backups, Context, Error, Failure, Finding, Measurement, Measurements, Outcome, Report, Unit, target,
+    Backup, Backups, Context, Error, Failure, Finding, Measurement, Measurements, Outcome, Report, Unit,
+    target,
 };
 
 use crate::{Level, Params};
@@ -54,7 +55,9 @@ pub(crate) fn run(
         None => bad.push("there is no backup".to_owned()),
         Some(age) if age > params.max_age => {
             let (age, most) = (age.as_secs(), params.max_age.as_secs());
-            bad.push(format!("the newest backup is {age} s old, and `max_age` allows {most} s"));
+            bad.push(format!(
+                "the newest backup is {age} s old, and `max_age` allows {most} s"
+            ));
         }
         Some(_) => {}
     }
@@ -93,7 +96,13 @@ fn judge(
 ) -> Report {
     let seconds = |age: std::time::Duration| age.as_secs_f64();
     let newest = age(context, backups).map(seconds);
-    host.measure(Measurement::new("backup.age_seconds", on, Unit::Seconds, newest, "there is no good backup"));
+    host.measure(Measurement::new(
+        "backup.age_seconds",
+        on,
+        Unit::Seconds,
+        newest,
+        "there is no good backup",
+    ));
     let count = Some(backups.len() as u64);
     host.measure(Measurement::count("backup.count", on, Unit::Count, count, ""));
     let restored = backups.iter().filter_map(|backup| backup.restored).max();
@@ -110,7 +119,10 @@ fn judge(
     match since {
         None => Report::new().finding(Finding::warn("never-restored", on, never).next(next)),
         Some(since) if since > params.max_restored_age => {
-            let text = format!("the last restore that was counted is {} days ago", since.as_secs() / 86_400);
+            let text = format!(
+                "the last restore that was counted is {} days ago",
+                since.as_secs() / 86_400
+            );
             Report::new().finding(Finding::warn("restored-long-ago", on, text).next(next))
         }
         Some(_) => Report::new(),
@@ -139,7 +151,10 @@ mod tests {
     fn host() -> FakeHost {
         let mut host = FakeHost::new();
         for day in 1..=3 {
-            host.backups.made(at(&format!("2026-11-{day:02} 03:00")), (day == 1).then_some("restored"));
+            host.backups.made(
+                at(&format!("2026-11-{day:02} 03:00")),
+                (day == 1).then_some("restored"),
+            );
         }
         host
     }
@@ -151,22 +166,40 @@ mod tests {
     #[test]
     fn the_newest_are_looked_at_as_far_as_was_said() {
         let mut host = host();
-        let done = run(&context(at("2026-11-03 05:00")), &params(Level::Checksums), &mut host);
+        let done = run(
+            &context(at("2026-11-03 05:00")),
+            &params(Level::Checksums),
+            &mut host,
+        );
         assert_eq!(done, Ok(Outcome::Done(Report::new())));
         assert_eq!(
             host.calls[1..3],
-            [format!("verify-backup {} checksums", id(3)), format!("verify-backup {} checksums", id(2))]
+            [
+                format!("verify-backup {} checksums", id(3)),
+                format!("verify-backup {} checksums", id(2))
+            ]
         );
         assert_eq!(host.measured("backup.age_seconds", "database.app"), Some(7_200.0));
-        assert_eq!(host.measured("backup.restored_age_seconds", "database.app"), Some(180_000.0));
+        assert_eq!(
+            host.measured("backup.restored_age_seconds", "database.app"),
+            Some(180_000.0)
+        );
     }
 
     #[test]
     fn a_restore_goes_into_the_scratch_database() {
         let mut host = host();
-        run(&context(at("2026-11-03 05:00")), &params(Level::Restored), &mut host).expect("it works");
+        run(
+            &context(at("2026-11-03 05:00")),
+            &params(Level::Restored),
+            &mut host,
+        )
+        .expect("it works");
         assert_eq!(host.calls[1], format!("restore-backup {} into scratch", id(3)));
-        let nowhere = Params { into: None, ..params(Level::Restored) };
+        let nowhere = Params {
+            into: None,
+            ..params(Level::Restored)
+        };
         let refused = run(&context(at("2026-11-03 05:00")), &nowhere, &mut host);
         assert!(matches!(refused, Err(Failure::InvalidParams(_))));
     }
@@ -174,13 +207,30 @@ mod tests {
     #[test]
     fn a_bad_one_an_old_one_and_none_each_fail_the_run() {
         let mut host = host();
-        host.backups.problems.push((id(2), "dump.pgc.zst is missing".to_owned()));
-        let bad = run(&context(at("2026-11-03 05:00")), &params(Level::Present), &mut host);
-        assert_eq!(bad, Err(Failure::Permanent(format!("{}: dump.pgc.zst is missing", id(2)))));
+        host.backups
+            .problems
+            .push((id(2), "dump.pgc.zst is missing".to_owned()));
+        let bad = run(
+            &context(at("2026-11-03 05:00")),
+            &params(Level::Present),
+            &mut host,
+        );
+        assert_eq!(
+            bad,
+            Err(Failure::Permanent(format!("{}: dump.pgc.zst is missing", id(2))))
+        );
         host.backups.problems.clear();
-        let old = run(&context(at("2026-11-04 06:00")), &params(Level::Present), &mut host);
+        let old = run(
+            &context(at("2026-11-04 06:00")),
+            &params(Level::Present),
+            &mut host,
+        );
         assert!(matches!(old, Err(Failure::Permanent(text)) if text.contains("max_age")));
-        let none = run(&context(at("2026-11-04 06:00")), &params(Level::Present), &mut FakeHost::new());
+        let none = run(
+            &context(at("2026-11-04 06:00")),
+            &params(Level::Present),
+            &mut FakeHost::new(),
+        );
         assert!(matches!(none, Err(Failure::Permanent(text)) if text.contains("no backup")));
     }
 
@@ -188,8 +238,15 @@ mod tests {
     fn a_restore_long_ago_is_told() {
         let mut host = host();
         host.backups.published[2].started = Some(at("2027-01-03 03:00"));
-        let done = run(&context(at("2027-01-03 05:00")), &params(Level::Present), &mut host).expect("young");
-        let Outcome::Done(report) = done else { panic!("{done:?}") };
+        let done = run(
+            &context(at("2027-01-03 05:00")),
+            &params(Level::Present),
+            &mut host,
+        )
+        .expect("young");
+        let Outcome::Done(report) = done else {
+            panic!("{done:?}")
+        };
         assert_eq!(report.findings[0].code, "restored-long-ago");
     }
 
@@ -200,7 +257,10 @@ mod tests {
         let first = context(at("2026-11-03 05:00"));
         let more = run(&first, &params(Level::Readable), &mut host).expect("in order");
         assert_eq!(more, Outcome::More(Report::new(), id(3)));
-        let second = Context { cursor: Some(id(3)), ..first };
+        let second = Context {
+            cursor: Some(id(3)),
+            ..first
+        };
         host.calls.clear();
         run(&second, &params(Level::Readable), &mut host).expect("it works");
         assert_eq!(host.calls[1], format!("verify-backup {} readable", id(2)));

@@ -3,7 +3,8 @@
 //! What may never go is not decided here: the host keeps the best one whatever this says.
 
 use sereno_plugin::{
-    Backup, Backups, Context, Error, Failure, Finding, Measurement, Measurements, Outcome, Report, Unit, target,
+    Backup, Backups, Context, Error, Failure, Finding, Measurement, Measurements, Outcome, Report, Unit,
+    target,
 };
 
 use crate::Params;
@@ -62,9 +63,24 @@ pub(crate) fn run(
 
 fn measure(host: &mut impl Measurements, database: &str, made: &Backup) {
     let on = target::database(database);
-    host.measure(Measurement::count("backup.bytes", &on, Unit::Bytes, Some(made.bytes), ""));
-    let took = made.ended.zip(made.started).map(|(ended, started)| ended.since(started).as_secs_f64());
-    host.measure(Measurement::new("backup.seconds", &on, Unit::Seconds, took, "nobody knows when it began"));
+    host.measure(Measurement::count(
+        "backup.bytes",
+        &on,
+        Unit::Bytes,
+        Some(made.bytes),
+        "",
+    ));
+    let took = made
+        .ended
+        .zip(made.started)
+        .map(|(ended, started)| ended.since(started).as_secs_f64());
+    host.measure(Measurement::new(
+        "backup.seconds",
+        &on,
+        Unit::Seconds,
+        took,
+        "nobody knows when it began",
+    ));
 }
 
 /// How good a backup is to have: bad ones, those that nobody read to their end, and those that somebody did.
@@ -85,7 +101,9 @@ fn expired(context: &Context, params: &Params, backups: &[Backup]) -> Vec<String
     let best = backups.iter().max_by_key(|backup| (standing(backup), &backup.id));
     // A bad one stands for none of those that are to stay.
     let mut good = backups.iter().rev().filter(|backup| backup.bad.is_none());
-    let oldest_kept = good.nth(keep_last.saturating_sub(1)).map(|backup| backup.id.clone());
+    let oldest_kept = good
+        .nth(keep_last.saturating_sub(1))
+        .map(|backup| backup.id.clone());
     let stays = |backup: &Backup| {
         let is_new = oldest_kept.as_ref().is_none_or(|oldest| backup.id >= *oldest);
         let is_young = backup.started.is_none_or(|started| started >= cutoff);
@@ -104,7 +122,9 @@ fn expired(context: &Context, params: &Params, backups: &[Backup]) -> Vec<String
             kept.push(parent);
         }
     }
-    let gone = backups.iter().filter(|backup| !kept.contains(&backup.id.as_str()));
+    let gone = backups
+        .iter()
+        .filter(|backup| !kept.contains(&backup.id.as_str()));
     // Children first: the host keeps a parent as long as a child.
     gone.rev().map(|backup| backup.id.clone()).collect()
 }
@@ -135,7 +155,9 @@ mod tests {
     }
 
     fn ids(days: &[u32]) -> Vec<String> {
-        days.iter().map(|day| at(&format!("2026-11-{day:02} 03:00")).to_string()).collect()
+        days.iter()
+            .map(|day| at(&format!("2026-11-{day:02} 03:00")).to_string())
+            .collect()
     }
 
     #[test]
@@ -159,7 +181,11 @@ mod tests {
         let mut host = host();
         host.backups.published[5].bad = Some("a byte was flipped".to_owned());
         run(&context(at("2026-11-09 03:00")), &params(2, 1), &mut host).expect("it works");
-        assert_eq!(host.backups.ids(), ids(&[2, 5, 6, 7]), "5 stands in for 6, which is newer and stays");
+        assert_eq!(
+            host.backups.ids(),
+            ids(&[2, 5, 6, 7]),
+            "5 stands in for 6, which is newer and stays"
+        );
     }
 
     #[test]
@@ -177,7 +203,10 @@ mod tests {
         let first = context(at("2026-11-07 03:00"));
         let more = run(&first, &params(1, 1), &mut host).expect("in order");
         assert_eq!(more, Outcome::More(Report::new(), MADE.to_owned()));
-        let second = Context { cursor: Some(MADE.to_owned()), ..first };
+        let second = Context {
+            cursor: Some(MADE.to_owned()),
+            ..first
+        };
         run(&second, &params(1, 1), &mut host).expect("it works");
         assert_eq!(host.backups.ids(), ids(&[2, 7]));
     }
@@ -188,8 +217,14 @@ mod tests {
         host.backups.leftovers = 1;
         host.backups.published[5].bytes = 4_000;
         let done = run(&context(at("2026-11-07 03:00")), &params(9, 9), &mut host).expect("it works");
-        let Outcome::Done(report) = done else { panic!("{done:?}") };
-        let codes: Vec<&str> = report.findings.iter().map(|finding| finding.code.as_str()).collect();
+        let Outcome::Done(report) = done else {
+            panic!("{done:?}")
+        };
+        let codes: Vec<&str> = report
+            .findings
+            .iter()
+            .map(|finding| finding.code.as_str())
+            .collect();
         assert_eq!(codes, ["leftovers-removed", "backup-shrank"]);
     }
 }

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sereno_core::job::{BackupSettings, Config, DatabaseTarget, DirectoryTarget, SecretText, StoragePlace, StorageTarget};
+use sereno_core::job::{
+    BackupSettings, Config, DatabaseTarget, DirectoryTarget, SecretText, StoragePlace, StorageTarget,
+};
 use sereno_core::name::TargetName;
 use sereno_core::ports::backup::Backups;
 use sereno_core::ports::database::{Database, DatabaseError};
@@ -18,8 +20,8 @@ use sereno_core::ports::plugins::Targets;
 use sereno_core::ports::storage::{Storage, StorageError};
 use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::secrets::{SecretError, Secrets};
 use crate::backup::ConfiguredBackups;
+use crate::secrets::{SecretError, Secrets};
 use crate::{database, files, storage};
 
 /// The targets of one configuration.

@@ -279,7 +279,9 @@ impl Stored {
 /// none was, the newest that is not known to be bad. So does every one that another holds only the changes to.
 pub fn must_stay(all: &[Stored], id: &str) -> Option<String> {
     let manifests = all.iter().filter_map(|stored| stored.manifest.as_ref().ok());
-    let child = manifests.clone().find(|other| other.parent.as_deref() == Some(id));
+    let child = manifests
+        .clone()
+        .find(|other| other.parent.as_deref() == Some(id));
     if let Some(child) = child {
         return Some(format!("{} holds only the changes since {id}", child.id));
     }
@@ -305,7 +307,11 @@ mod tests {
             schema_version: SCHEMA_VERSION,
             id: format!("{day:02}"),
             database: "app".to_owned(),
-            kind: if parent.is_some() { Kind::Incremental } else { Kind::Physical },
+            kind: if parent.is_some() {
+                Kind::Incremental
+            } else {
+                Kind::Physical
+            },
             parent: parent.map(|day| format!("{day:02}")),
             run: "0123456789".to_owned(),
             started: at(day),
@@ -339,15 +345,15 @@ mod tests {
     fn a_manifest_is_read_back_and_no_changed_byte_passes() {
         let manifest = manifest(1, None);
         let text = manifest.seal();
-        assert_eq!(Manifest::unseal(&text), Ok(manifest));
+        assert_eq!(Manifest::unseal(&text).as_ref(), Ok(&manifest));
         for place in 0..text.len() {
             for bit in [0, 3, 5] {
                 let mut changed = text.clone();
                 changed[place] ^= 1 << bit;
-                let spaces = changed[place].is_ascii_whitespace() && text[place].is_ascii_whitespace();
-                if !spaces {
-                    assert!(Manifest::unseal(&changed).is_err(), "byte {place}, bit {bit}");
-                }
+                // White space, and the case of a letter in a time, may change without a change of meaning.
+                let read = Manifest::unseal(&changed);
+                let same = read.as_ref() == Ok(&manifest);
+                assert!(read.is_err() || same, "byte {place}, bit {bit}");
             }
         }
         assert!(Manifest::unseal(&text[..text.len() / 2]).is_err());
@@ -356,7 +362,10 @@ mod tests {
 
     #[test]
     fn a_later_format_is_told_from_a_damaged_one() {
-        let later = Manifest { schema_version: 2, ..manifest(1, None) };
+        let later = Manifest {
+            schema_version: 2,
+            ..manifest(1, None)
+        };
         assert_eq!(Manifest::unseal(&later.seal()), Err(ManifestError::Later(2)));
     }
 
@@ -378,8 +387,14 @@ mod tests {
 
     #[test]
     fn the_newest_stays_where_none_was_verified_and_a_bad_one_never_stands_for_it() {
-        let mut all = vec![stored(1, None, None), stored(2, None, Some(Level::Present)), stored(3, None, None)];
-        all[2].verified.add(Level::Checksums, at(4), Some("a byte was flipped"));
+        let mut all = vec![
+            stored(1, None, None),
+            stored(2, None, Some(Level::Present)),
+            stored(3, None, None),
+        ];
+        all[2]
+            .verified
+            .add(Level::Checksums, at(4), Some("a byte was flipped"));
         assert_eq!(must_stay(&all, "03"), None);
         assert!(must_stay(&all, "02").is_some());
         all[1].manifest = Err(ManifestError::Damaged(String::new()));

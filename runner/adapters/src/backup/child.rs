@@ -47,14 +47,20 @@ impl Tool {
     /// Starts it, with its ends of the pipes.
     pub(super) fn start(&self) -> Result<(Running, ChildStdin, ChildStdout), BackupError> {
         let name = self.name();
-        let inherited = INHERITED.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let inherited = INHERITED
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
         let started = Command::new(&self.program)
             .args(&self.args)
             .env_clear()
             .envs(inherited)
             // What it says is looked through for its word for an error.
             .env("LC_ALL", "C")
-            .envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())))
+            .envs(
+                self.environment
+                    .iter()
+                    .map(|(name, value)| (*name, value.as_str())),
+            )
             .process_group(0)
             .kill_on_drop(true)
             .stdin(Stdio::piped())
@@ -66,9 +72,12 @@ impl Tool {
         };
         let mut child = started.map_err(failed)?;
         let group = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        let pipes = child.stdin.take().zip(child.stdout.take()).zip(child.stderr.take());
-        let ((stdin, stdout), stderr) =
-            pipes.ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
+        let pipes = child
+            .stdin
+            .take()
+            .zip(child.stdout.take())
+            .zip(child.stderr.take());
+        let ((stdin, stdout), stderr) = pipes.ok_or_else(|| failed(std::io::ErrorKind::BrokenPipe.into()))?;
         let running = Running {
             name,
             child,
@@ -143,13 +152,22 @@ fn denies_success(complaint: &str) -> bool {
 }
 
 fn is_out_of_reach(complaint: &str) -> bool {
-    ["Connection refused", "could not translate host name", "No such file or directory\n\tIs the server running", "timeout expired"]
-        .iter()
-        .any(|words| complaint.contains(words))
+    [
+        "Connection refused",
+        "could not translate host name",
+        "No such file or directory\n\tIs the server running",
+        "timeout expired",
+    ]
+    .iter()
+    .any(|words| complaint.contains(words))
 }
 
 fn one_line(complaint: &str) -> String {
-    let lines: Vec<&str> = complaint.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let lines: Vec<&str> = complaint
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
     if lines.is_empty() {
         "it does not say why".to_owned()
     } else {
@@ -181,7 +199,12 @@ mod tests {
     #[tokio::test]
     async fn a_success_that_its_own_words_deny_is_none() {
         assert!(run(&shell("echo 'sh: warning: well' >&2")).await.is_ok());
-        for script in ["echo 'sh: error: no' >&2; exit 0", "exit 1", "echo 'FATAL:  no' >&2", "kill -9 $$"] {
+        for script in [
+            "echo 'sh: error: no' >&2; exit 0",
+            "exit 1",
+            "echo 'FATAL:  no' >&2",
+            "kill -9 $$",
+        ] {
             assert!(run(&shell(script)).await.is_err(), "{script}");
         }
     }
@@ -189,8 +212,15 @@ mod tests {
     #[tokio::test]
     async fn what_it_writes_and_says_is_bounded_and_never_blocks_it() {
         let script = "i=0; while [ $i -lt 3000 ]; do echo 'a line of thirty characters...' >&2; i=$((i+1)); done; exit 3";
-        let text = run(&shell(script)).await.expect_err("it exits with 3").to_string();
-        assert!(text.len() < COMPLAINT_BYTES_MAX * 2 && text.contains("exit status: 3"), "{}", text.len());
+        let text = run(&shell(script))
+            .await
+            .expect_err("it exits with 3")
+            .to_string();
+        assert!(
+            text.len() < COMPLAINT_BYTES_MAX * 2 && text.contains("exit status: 3"),
+            "{}",
+            text.len()
+        );
     }
 
     #[tokio::test]

@@ -77,7 +77,10 @@ mod tests {
         )
         .expect("a URL");
         found.sort_unstable();
-        let pairs: Vec<(&str, &str)> = found.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let pairs: Vec<(&str, &str)> = found
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         assert_eq!(
             pairs,
             [
@@ -95,7 +98,9 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused_without_being_told() {
-        let error = environment("postgres//ana:hunter2").expect_err("no URL").to_string();
+        let error = environment("postgres//ana:hunter2")
+            .expect_err("no URL")
+            .to_string();
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

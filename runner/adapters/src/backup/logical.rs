@@ -40,7 +40,9 @@ fn said(doing: &str, error: &sqlx::Error) -> BackupError {
 pub(super) async fn connect(url: &str) -> Result<(PgConnection, Identity), BackupError> {
     let connecting = |error| said("connect to the database", &error);
     let options = PgConnectOptions::from_str(url).map_err(connecting)?;
-    let options = options.application_name("sereno-backup").statement_cache_capacity(0);
+    let options = options
+        .application_name("sereno-backup")
+        .statement_cache_capacity(0);
     let mut session = options.connect().await.map_err(connecting)?;
     let identity = dump::identify(&mut session)
         .await
@@ -76,7 +78,10 @@ pub(super) fn server(identity: &Identity) -> Server {
 }
 
 /// Tools for the server behind `url`, and a session with it.
-pub(super) async fn reach(url: &str, search: &Search) -> Result<(PgConnection, Identity, Tools), BackupError> {
+pub(super) async fn reach(
+    url: &str,
+    search: &Search,
+) -> Result<(PgConnection, Identity, Tools), BackupError> {
     let (session, identity) = connect(url).await?;
     let tools = search.for_server(identity.major).await?;
     Ok((session, identity, tools))
@@ -95,8 +100,14 @@ pub(super) async fn create(
     let tool = format!("pg_dump {}", tools.major);
     let mut manifest = begun(wish, database, Kind::Logical, tool, server(&identity));
     let beginning = |error| said("begin a snapshot", &error);
-    for statement in ["BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL row_security = off"] {
-        sqlx::query(statement).execute(&mut session).await.map_err(beginning)?;
+    for statement in [
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        "SET LOCAL row_security = off",
+    ] {
+        sqlx::query(statement)
+            .execute(&mut session)
+            .await
+            .map_err(beginning)?;
     }
     let snapshot: String = sqlx::query_scalar("SELECT pg_export_snapshot()")
         .fetch_one(&mut session)
@@ -123,12 +134,16 @@ pub(super) async fn create(
         let mut piece = vec![0; PIECE_BYTES];
         loop {
             let read = stdout.read(&mut piece).await;
-            let read = read.map_err(|error| BackupError::Failed(format!("could not read from pg_dump: {error}")))?;
+            let read =
+                read.map_err(|error| BackupError::Failed(format!("could not read from pg_dump: {error}")))?;
             if read == 0 {
                 break;
             }
             packer.write(&piece[..read]).await?;
-            told(&format!("pg_dump of {database}: {} so far", show_bytes(packer.raw_bytes())));
+            told(&format!(
+                "pg_dump of {database}: {} so far",
+                show_bytes(packer.raw_bytes())
+            ));
         }
         // Before it is known that the tool is content, nothing is published.
         running.finish().await?;
@@ -200,7 +215,11 @@ async fn restore_to(
             Ok(Some(piece)) => {
                 // It may stop at what it cannot read; the rest is read all the same, for its checksum.
                 is_listening = is_listening && stdin.write_all(&piece).await.is_ok();
-                told(&format!("reading the backup of {}: {} so far", manifest.database, show_bytes(source.bytes())));
+                told(&format!(
+                    "reading the backup of {}: {} so far",
+                    manifest.database,
+                    show_bytes(source.bytes())
+                ));
             }
             Ok(None) => break,
             Err(ReadError::Bad(problem)) => {
@@ -234,7 +253,10 @@ pub(super) async fn read(
 
 /// The version of the tool that wrote it: an older one does not read it.
 fn made_with(manifest: &Manifest) -> u32 {
-    let major = manifest.tool.rsplit_once(' ').and_then(|(_, major)| major.parse().ok());
+    let major = manifest
+        .tool
+        .rsplit_once(' ')
+        .and_then(|(_, major)| major.parse().ok());
     major.unwrap_or_default()
 }
 
@@ -300,6 +322,8 @@ pub(super) fn compare(manifest: &Manifest, rows: &BTreeMap<String, u64>, found: 
         }
     }
     for table in rows.keys().filter(|table| !counted.contains_key(*table)) {
-        found.problems.push(format!("{table} was restored, and was not there when the backup was made"));
+        found.problems.push(format!(
+            "{table} was restored, and was not there when the backup was made"
+        ));
     }
 }

@@ -54,7 +54,9 @@ impl ConfiguredBackups {
 
     fn database(&self, name: &TargetName) -> Result<&DatabaseTarget, BackupError> {
         let found = self.targets.target(name);
-        found.ok_or_else(|| BackupError::NotFound(format!("there is no [database.{name}] in the configuration")))
+        found.ok_or_else(|| {
+            BackupError::NotFound(format!("there is no [database.{name}] in the configuration"))
+        })
     }
 
     /// Where the whole of it may be read: by its owner, and not through a pooler.
@@ -93,7 +95,12 @@ impl ConfiguredBackups {
         Ok(url)
     }
 
-    async fn manifest(&self, shelf: &Shelf, place: &Place, id: &str) -> Result<Result<Manifest, ManifestError>, BackupError> {
+    async fn manifest(
+        &self,
+        shelf: &Shelf,
+        place: &Place,
+        id: &str,
+    ) -> Result<Result<Manifest, ManifestError>, BackupError> {
         match shelf.small(id, MANIFEST).await? {
             Some(text) => Ok(Manifest::unseal(&text).and_then(|manifest| {
                 let is_own = manifest.id == id && manifest.database == place.database.as_str();
@@ -111,7 +118,9 @@ impl ConfiguredBackups {
     async fn verified(shelf: &Shelf, id: &str) -> Result<Verified, BackupError> {
         let text = shelf.small(id, VERIFIED).await?;
         // What cannot be read verifies nothing.
-        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default())
+        Ok(text
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default())
     }
 
     async fn look_at(
@@ -191,7 +200,10 @@ fn present(files: &[StoredFile], there: &BTreeMap<String, u64>) -> Vec<String> {
         match there.get(&file.name) {
             None => problems.push(format!("{} is missing", file.name)),
             Some(bytes) if *bytes != file.bytes => {
-                problems.push(format!("{} has {bytes} bytes, and {} were written", file.name, file.bytes));
+                problems.push(format!(
+                    "{} has {bytes} bytes, and {} were written",
+                    file.name, file.bytes
+                ));
             }
             Some(_) => {}
         }
@@ -263,16 +275,22 @@ impl Backups for ConfiguredBackups {
                     sqlite::create(&shelf, &self.work, &url, name, wish, told).await?
                 }
                 (true, _) => return Err(not_of_sqlite()),
-                (false, Kind::Logical) => logical::create(&shelf, &self.search, &url, name, wish, told).await?,
+                (false, Kind::Logical) => {
+                    logical::create(&shelf, &self.search, &url, name, wish, told).await?
+                }
                 (false, _) => return Err(not_yet()),
             };
             manifest.ended = chrono::Utc::now();
             // Whoever took this run for dead may have swept its files away.
             let there = shelf.all().await?.remove(&wish.id).unwrap_or_default();
             if let Some(problem) = present(&manifest.files, &there).first() {
-                return Err(BackupError::Failed(format!("the backup was disturbed while it was made: {problem}")));
+                return Err(BackupError::Failed(format!(
+                    "the backup was disturbed while it was made: {problem}"
+                )));
             }
-            shelf.put(&wish.id, MANIFEST, manifest.seal(), Put::Create).await?;
+            shelf
+                .put(&wish.id, MANIFEST, manifest.seal(), Put::Create)
+                .await?;
             Ok(manifest)
         };
         within(limit, || format!("back up {name}"), work).await
@@ -292,7 +310,12 @@ impl Backups for ConfiguredBackups {
             let (_, identity, tools) = logical::reach(&url, &self.search).await?;
             let tool = format!("pg_dump {}", tools.major);
             tools.program("pg_dump")?;
-            (identity.bytes.unwrap_or_default(), tool, logical::server(&identity), wish.kind)
+            (
+                identity.bytes.unwrap_or_default(),
+                tool,
+                logical::server(&identity),
+                wish.kind,
+            )
         };
         let mut manifest = logical::begun(wish, name, kind, tool, server);
         manifest.files = vec![StoredFile {
@@ -351,7 +374,9 @@ impl Backups for ConfiguredBackups {
                 let manifest = self.manifest(&shelf, place, id).await?;
                 let manifest = manifest.map_err(|error| BackupError::Failed(error.to_string()))?;
                 found = match manifest.kind {
-                    Kind::Sqlite => sqlite::restore(&shelf, &manifest, &url, into.as_str(), keep, told).await?,
+                    Kind::Sqlite => {
+                        sqlite::restore(&shelf, &manifest, &url, into.as_str(), keep, told).await?
+                    }
                     Kind::Logical => {
                         let name = into.as_str();
                         logical::restore(&shelf, &self.search, &manifest, &url, name, keep, told).await?
@@ -361,7 +386,12 @@ impl Backups for ConfiguredBackups {
             }
             Ok(found)
         };
-        let found = within(limit, || format!("restore the backup {id} into database.{into}"), work).await?;
+        let found = within(
+            limit,
+            || format!("restore the backup {id} into database.{into}"),
+            work,
+        )
+        .await?;
         Self::keep(&shelf, id, Level::Restored, at, &found).await?;
         Ok(found)
     }
@@ -439,5 +469,7 @@ impl Backups for ConfiguredBackups {
 }
 
 fn not_yet() -> BackupError {
-    BackupError::Invalid("physical backups are not available in this version; use `kind = \"logical\"`".to_owned())
+    BackupError::Invalid(
+        "physical backups are not available in this version; use `kind = \"logical\"`".to_owned(),
+    )
 }

@@ -70,7 +70,10 @@ impl Shelf {
 
     fn key(&self, id: &str, name: &str) -> Result<ObjectKey, BackupError> {
         if id.is_empty() || id.contains('/') || name.contains('/') {
-            return Err(BackupError::Invalid(format!("`{}` is not a backup's id", id.escape_debug())));
+            return Err(BackupError::Invalid(format!(
+                "`{}` is not a backup's id",
+                id.escape_debug()
+            )));
         }
         let key = format!("{}/{id}/{name}", self.database);
         key.parse()
@@ -89,7 +92,10 @@ impl Shelf {
                 let Some((id, name)) = object.key.as_str()[prefix.len()..].split_once('/') else {
                     continue;
                 };
-                found.entry(id.to_owned()).or_default().insert(name.to_owned(), object.bytes);
+                found
+                    .entry(id.to_owned())
+                    .or_default()
+                    .insert(name.to_owned(), object.bytes);
             }
             cursor = page.cursor;
             if cursor.is_none() {
@@ -108,7 +114,13 @@ impl Shelf {
     }
 
     /// Publishes a small object.
-    pub(super) async fn put(&self, id: &str, name: &str, content: Vec<u8>, put: Put) -> Result<(), BackupError> {
+    pub(super) async fn put(
+        &self,
+        id: &str,
+        name: &str,
+        content: Vec<u8>,
+        put: Put,
+    ) -> Result<(), BackupError> {
         let done = self.port.put(&self.key(id, name)?, content, put).await;
         done.map(drop).map_err(|error| stored(&error))
     }
@@ -199,7 +211,12 @@ impl Packer {
 
     /// Publishes the object.
     pub(super) async fn finish(self) -> Result<StoredFile, BackupError> {
-        let Self { mut upload, encoder, mut hasher, mut file } = self;
+        let Self {
+            mut upload,
+            encoder,
+            mut hasher,
+            mut file,
+        } = self;
         let last = encoder.finish();
         let last = last.map_err(|error| BackupError::Failed(format!("could not pack: {error}")))?;
         hasher.update(&last);
@@ -279,7 +296,9 @@ impl Unpacker {
             )));
         }
         if hex(&self.hasher.finalize_reset()) != self.file.sha256 {
-            return Err(ReadError::Bad(format!("{name} is not what was written: its SHA-256 is another")));
+            return Err(ReadError::Bad(format!(
+                "{name} is not what was written: its SHA-256 is another"
+            )));
         }
         if self.frame_left != 0 || self.raw_bytes != self.file.raw_bytes {
             return Err(ReadError::Bad(format!(

@@ -32,14 +32,21 @@ pub(super) fn path(url: &str) -> Result<PathBuf, BackupError> {
     let options = SqliteConnectOptions::from_str(url)
         .map_err(|_| BackupError::Invalid("the database's URL is not one that can be used".to_owned()))?;
     if url.contains(":memory:") || url.contains("mode=memory") {
-        return Err(BackupError::Invalid("a database in memory has nothing to back up".to_owned()));
+        return Err(BackupError::Invalid(
+            "a database in memory has nothing to back up".to_owned(),
+        ));
     }
     Ok(options.get_filename().to_owned())
 }
 
 async fn open(path: &Path) -> Result<SqliteConnection, BackupError> {
-    let options = SqliteConnectOptions::new().filename(path).create_if_missing(false);
-    options.connect().await.map_err(|error| said("open the database", &error))
+    let options = SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false);
+    options
+        .connect()
+        .await
+        .map_err(|error| said("open the database", &error))
 }
 
 /// A folder for a copy, gone when it is dropped.
@@ -94,7 +101,9 @@ pub(super) async fn create(
     let _ = session.close().await;
     let (rows, problems) = examine(&copy).await?;
     if let Some(problem) = problems.first() {
-        return Err(BackupError::Failed(format!("the database itself is damaged: {problem}")));
+        return Err(BackupError::Failed(format!(
+            "the database itself is damaged: {problem}"
+        )));
     }
     manifest.rows = Some(rows);
     let mut packer = shelf.begin(&wish.id, FILE).await?;
@@ -107,7 +116,10 @@ pub(super) async fn create(
             break;
         }
         packer.write(&piece[..read]).await?;
-        told(&format!("storing the backup of {database}: {} so far", show_bytes(packer.raw_bytes())));
+        told(&format!(
+            "storing the backup of {database}: {} so far",
+            show_bytes(packer.raw_bytes())
+        ));
     }
     manifest.files = vec![packer.finish().await?];
     Ok(manifest)
@@ -120,7 +132,9 @@ async fn examine(path: &Path) -> Result<(std::collections::BTreeMap<String, u64>
         .fetch_all(&mut session)
         .await
         .map_err(|error| said("check the database", &error))?;
-    let rows = dump::sqlite_rows(&mut session).await.map_err(|error| said("count the rows", &error))?;
+    let rows = dump::sqlite_rows(&mut session)
+        .await
+        .map_err(|error| said("count the rows", &error))?;
     let _ = session.close().await;
     Ok((rows, complaints.into_iter().filter(|text| text != "ok").collect()))
 }
@@ -143,7 +157,11 @@ async fn unpack(
         let mut target = tokio::fs::File::create(to).await.map_err(writing)?;
         while let Some(piece) = source.next().await? {
             target.write_all(&piece).await.map_err(writing)?;
-            told(&format!("reading the backup of {}: {} so far", manifest.database, show_bytes(source.bytes())));
+            told(&format!(
+                "reading the backup of {}: {} so far",
+                manifest.database,
+                show_bytes(source.bytes())
+            ));
         }
         target.flush().await.map_err(writing)?;
         Ok::<u64, ReadError>(source.bytes())
@@ -191,10 +209,11 @@ async fn judge(manifest: &Manifest, path: &Path, found: &mut Verification) {
 /// Refuses a scratch file that something is in.
 pub(super) async fn look_for_room(url: &str, name: &str) -> Result<(), BackupError> {
     let mut session = open(&path(url)?).await?;
-    let things: Vec<String> = sqlx::query_scalar("SELECT type || ' ' || name FROM sqlite_master ORDER BY 1 LIMIT 1")
-        .fetch_all(&mut session)
-        .await
-        .map_err(|error| said("look into the scratch database", &error))?;
+    let things: Vec<String> =
+        sqlx::query_scalar("SELECT type || ' ' || name FROM sqlite_master ORDER BY 1 LIMIT 1")
+            .fetch_all(&mut session)
+            .await
+            .map_err(|error| said("look into the scratch database", &error))?;
     match things.first() {
         None => Ok(()),
         Some(thing) => Err(not_empty(name, &format!("the {thing}"))),

@@ -50,7 +50,10 @@ impl Tools {
 impl Search {
     pub(super) fn new(configured: Option<&Path>) -> Self {
         let named = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty());
-        match configured.map(Path::to_owned).or_else(|| named.map(PathBuf::from)) {
+        match configured
+            .map(Path::to_owned)
+            .or_else(|| named.map(PathBuf::from))
+        {
             Some(folder) => Self::Only(folder),
             None => Self::Usual,
         }
@@ -160,7 +163,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let error = Search::Only(folder.path().to_owned()).for_server(18).await;
         let text = error.expect_err("nothing is there").to_string();
-        for words in ["PostgreSQL 18", "there are none in", "postgresql-client-18", "[backup]"] {
+        for words in [
+            "PostgreSQL 18",
+            "there are none in",
+            "postgresql-client-18",
+            "[backup]",
+        ] {
             assert!(text.contains(words), "{text}");
         }
     }

@@ -9,8 +9,6 @@ use sqlx::{PgConnection, Row as _, SqliteConnection};
 
 use super::sql::{Identifier, Sql};
 
-
-
 /// Who a PostgreSQL server is.
 #[derive(Debug, Clone)]
 pub(crate) struct Identity {
@@ -66,7 +64,10 @@ pub(crate) async fn postgres_rows(session: &mut PgConnection) -> Result<BTreeMap
         sql.name(&Identifier::from_catalogue(schema.clone())).push(".");
         sql.name(&Identifier::from_catalogue(name.clone()));
         let count: i64 = sql.postgres().fetch_one(&mut *session).await?.get(0);
-        rows.insert(format!("{schema}.{name}"), u64::try_from(count).unwrap_or_default());
+        rows.insert(
+            format!("{schema}.{name}"),
+            u64::try_from(count).unwrap_or_default(),
+        );
     }
     Ok(rows)
 }
@@ -97,13 +98,17 @@ pub(crate) async fn postgres_content(session: &mut PgConnection) -> Result<Optio
 
 /// Marks an empty PostgreSQL database as one that is being restored into.
 pub(crate) async fn mark(session: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("CREATE SCHEMA IF NOT EXISTS sereno_scratch").execute(session).await?;
+    sqlx::query("CREATE SCHEMA IF NOT EXISTS sereno_scratch")
+        .execute(session)
+        .await?;
     Ok(())
 }
 
 /// Takes the mark away, and leaves what was restored.
 pub(crate) async fn unmark(session: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("DROP SCHEMA IF EXISTS sereno_scratch").execute(session).await?;
+    sqlx::query("DROP SCHEMA IF EXISTS sereno_scratch")
+        .execute(session)
+        .await?;
     Ok(())
 }
 
@@ -124,23 +129,30 @@ pub(crate) async fn empty(session: &mut PgConnection) -> Result<(), sqlx::Error>
     .await?;
     for schema in schemas {
         let mut sql = Sql::new("DROP SCHEMA ");
-        sql.name(&Identifier::from_catalogue(schema.clone())).push(" CASCADE");
+        sql.name(&Identifier::from_catalogue(schema.clone()))
+            .push(" CASCADE");
         sql.postgres().execute(&mut *session).await?;
         if schema == "public" {
             sqlx::query("CREATE SCHEMA public").execute(&mut *session).await?;
-            sqlx::query("GRANT USAGE ON SCHEMA public TO PUBLIC").execute(&mut *session).await?;
+            sqlx::query("GRANT USAGE ON SCHEMA public TO PUBLIC")
+                .execute(&mut *session)
+                .await?;
             // As in a new database of 15 and later; where the role may not give it away, it stays its own.
             let _ = sqlx::query("ALTER SCHEMA public OWNER TO pg_database_owner")
                 .execute(&mut *session)
                 .await;
         }
     }
-    sqlx::query("SELECT lo_unlink(oid) FROM pg_largeobject_metadata").execute(&mut *session).await?;
+    sqlx::query("SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+        .execute(&mut *session)
+        .await?;
     unmark(session).await
 }
 
 /// Rows of every table of a SQLite file.
-pub(crate) async fn sqlite_rows(session: &mut SqliteConnection) -> Result<BTreeMap<String, u64>, sqlx::Error> {
+pub(crate) async fn sqlite_rows(
+    session: &mut SqliteConnection,
+) -> Result<BTreeMap<String, u64>, sqlx::Error> {
     // Of a virtual table only what it keeps in tables of its own is in the file.
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \

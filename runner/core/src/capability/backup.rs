@@ -121,7 +121,10 @@ impl BackupCapability {
         let progress = Arc::clone(&self.hold.progress);
         let told = move |text: &str| progress.waiting(text);
         let now = self.clock.now();
-        let found = self.port.restore(place, id, into, keep, now, limit, &told).await?;
+        let found = self
+            .port
+            .restore(place, id, into, keep, now, limit, &told)
+            .await?;
         self.judge(place, id, &found);
         self.done(effect, under_way).await?;
         Ok(found)
@@ -131,7 +134,10 @@ impl BackupCapability {
     pub async fn expire(&self, place: &Place, id: &str) -> Result<u64, CallError> {
         let all = self.port.list(place).await?;
         if !all.iter().any(|stored| stored.id == id) {
-            let text = format!("there is no backup {id} of {} in storage.{}", place.database, place.storage);
+            let text = format!(
+                "there is no backup {id} of {} in storage.{}",
+                place.database, place.storage
+            );
             return Err(CallError::NotFound(text));
         }
         let mut effect = Effect {
@@ -195,8 +201,14 @@ impl BackupCapability {
     /// A crash between a change and its record leaves this line behind.
     async fn begin(&self, effect: &Effect) -> Result<UnderWay<'_>, CallError> {
         if self.hold.mode == Mode::Apply && effect.planned > 0 {
-            let effect = Box::new(Effect { planned: 0, ..effect.clone() });
-            self.hold.recorder.record(vec![RunEvent::Intent { effect }]).await?;
+            let effect = Box::new(Effect {
+                planned: 0,
+                ..effect.clone()
+            });
+            self.hold
+                .recorder
+                .record(vec![RunEvent::Intent { effect }])
+                .await?;
         }
         Ok(self.hold.book.under_way())
     }
@@ -206,7 +218,11 @@ impl BackupCapability {
         let done = if plan { 0 } else { effect.planned };
         let estimated = plan && effect.verb == Verb::Backup;
         self.hold
-            .note(Effect { done, bytes_estimated: estimated, ..effect })
+            .note(Effect {
+                done,
+                bytes_estimated: estimated,
+                ..effect
+            })
             .await?;
         under_way.over();
         Ok(())

@@ -290,7 +290,11 @@ pub async fn preflight(
         reasons.push(error);
         opened.storages.insert(name, Arc::new(unreached));
     }
-    if examined.needs.iter().any(|need| need.interface == Interface::Backup) {
+    if examined
+        .needs
+        .iter()
+        .any(|need| need.interface == Interface::Backup)
+    {
         opened.backups = services.targets.backups().map(|backups| match mode {
             Mode::Plan => Arc::new(PlannedBackups::new(backups)) as Arc<dyn Backups>,
             Mode::Apply => backups,

@@ -32,8 +32,9 @@ impl Host for State {
         let reach = call.reach.clone();
         Ok(call
             .answer(async move {
-                let kind = Kind::parse(&kind)
-                    .ok_or_else(|| CallError::Invalid("a backup is logical, physical or incremental".to_owned()))?;
+                let kind = Kind::parse(&kind).ok_or_else(|| {
+                    CallError::Invalid("a backup is logical, physical or incremental".to_owned())
+                })?;
                 let (backups, place) = reach.backups(&database, &storage, &[Verb::Write], &[Verb::Backup])?;
                 // It cannot go on later, so it must be over while the run can still end in order.
                 let made = backups.create(&place, kind, reach.time_left()).await?;
@@ -101,7 +102,8 @@ impl Host for State {
         let reach = call.reach.clone();
         Ok(call
             .answer(async move {
-                let (backups, place) = reach.backups(&database, &storage, &[Verb::Remove], &[Verb::Backup])?;
+                let (backups, place) =
+                    reach.backups(&database, &storage, &[Verb::Remove], &[Verb::Backup])?;
                 backups.sweep(&place).await
             })
             .await)
@@ -177,7 +179,9 @@ fn listed(stored: &Stored) -> BackupInfo {
             .passed
             .get(&Level::Restored)
             .map(chrono::DateTime::timestamp_micros),
-        bad: known.bad.or_else(|| failed.map(|(_, _, problem)| problem.clone())),
+        bad: known
+            .bad
+            .or_else(|| failed.map(|(_, _, problem)| problem.clone())),
         ..known
     }
 }

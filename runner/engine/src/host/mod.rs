@@ -51,6 +51,7 @@ pub(crate) fn link(engine: &Engine, imports: &BTreeSet<String>) -> wasmtime::Res
 
 fn link_capability(l: &mut Linker<State>, interface: Interface) -> wasmtime::Result<()> {
     match interface {
+        Interface::Storage => Ok(()),
         Interface::Backup => bindings::backup::add_to_linker::<_, HasSelf<State>>(l, |state| state),
         Interface::DatabaseRead => {
             bindings::database_read::add_to_linker::<_, HasSelf<State>>(l, |state| state)

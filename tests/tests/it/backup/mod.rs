@@ -29,13 +29,29 @@ async fn comes_back(server: Server) {
     world.execute("app", "DROP TABLE invoices").await;
     world.execute("app", "DROP TABLE \"Odd \"\"Name\"").await;
     let found = world.restore("a", false).await.unwrap();
-    assert_eq!((found.problems.len(), found.tables, found.rows), (0, 2, 5_003), "{:?}", found.problems);
-    assert_eq!(world.fingerprint("scratch").await, Vec::<String>::new(), "it is empty again");
+    assert_eq!(
+        (found.problems.len(), found.tables, found.rows),
+        (0, 2, 5_003),
+        "{:?}",
+        found.problems
+    );
+    assert_eq!(
+        world.fingerprint("scratch").await,
+        Vec::<String>::new(),
+        "it is empty again"
+    );
     let found = world.restore("a", true).await.unwrap();
     assert_eq!(found.problems, Vec::<String>::new());
-    assert_eq!(world.fingerprint("scratch").await, before, "every row is what it was");
+    assert_eq!(
+        world.fingerprint("scratch").await,
+        before,
+        "every row is what it was"
+    );
     let again = world.restore("a", false).await.unwrap_err();
-    assert!(matches!(&again, BackupError::Invalid(text) if text.contains("is not empty")), "{again}");
+    assert!(
+        matches!(&again, BackupError::Invalid(text) if text.contains("is not empty")),
+        "{again}"
+    );
     let stored = world.list().await;
     assert_eq!(stored[0].verified.level(), Some(Level::Restored));
 }
@@ -62,12 +78,24 @@ async fn broken(server: Server, what: &str, lowest: Level, breaking: impl Fn(&Pa
     breaking(&world.stored_file("a"));
     for level in [Level::Present, Level::Checksums, Level::Readable] {
         let found = world.verify("a", level).await.unwrap();
-        assert_eq!(!found.problems.is_empty(), level >= lowest, "{what} at {level}: {:?}", found.problems);
+        assert_eq!(
+            !found.problems.is_empty(),
+            level >= lowest,
+            "{what} at {level}: {:?}",
+            found.problems
+        );
     }
     let found = world.restore("a", false).await.unwrap();
-    assert!(!found.problems.is_empty(), "{what} is restored as if nothing were");
+    assert!(
+        !found.problems.is_empty(),
+        "{what} is restored as if nothing were"
+    );
     assert_eq!(world.list().await[0].verified.level(), None);
-    assert_eq!(world.fingerprint("scratch").await, Vec::<String>::new(), "the scratch database is empty again");
+    assert_eq!(
+        world.fingerprint("scratch").await,
+        Vec::<String>::new(),
+        "the scratch database is empty again"
+    );
 }
 
 async fn broken_in_every_way(server: Server) {
@@ -76,7 +104,10 @@ async fn broken_in_every_way(server: Server) {
         std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
     })
     .await;
-    broken(server, "a missing file", Level::Present, |file| std::fs::remove_file(file).unwrap()).await;
+    broken(server, "a missing file", Level::Present, |file| {
+        std::fs::remove_file(file).unwrap()
+    })
+    .await;
     for share in [1, 10, 50, 90, 99] {
         broken(server, "a flipped bit", Level::Checksums, |file| {
             let mut bytes = std::fs::read(file).unwrap();
@@ -109,7 +140,11 @@ async fn a_backup_under_anothers_name_is_bad() {
     world.create("a").await.unwrap();
     std::fs::rename(world.folder("a"), world.folder("b")).unwrap();
     let found = world.verify("b", Level::Present).await.unwrap();
-    assert!(found.problems[0].contains("another backup's"), "{:?}", found.problems);
+    assert!(
+        found.problems[0].contains("another backup's"),
+        "{:?}",
+        found.problems
+    );
 }
 
 #[tokio::test]
@@ -151,7 +186,10 @@ async fn a_scratch_database_is_marked_and_is_not_the_one_backed_up() {
 async fn a_wrong_password_fails_clearly_and_leaves_nothing() {
     let world = World::with_password("wrong").await;
     let error = world.create("a").await.unwrap_err().to_string();
-    assert!(error.contains("password authentication failed") && !error.contains("wrong"), "{error}");
+    assert!(
+        error.contains("password authentication failed") && !error.contains("wrong"),
+        "{error}"
+    );
     assert_eq!(world.ids().await, Vec::<String>::new());
 }
 
@@ -160,7 +198,10 @@ async fn an_older_client_is_refused_with_what_to_install() {
     let old = postgres::find_programs().unwrap();
     let world = World::with_tools(Server::Postgres18, &old).await;
     let error = world.create("a").await.unwrap_err().to_string();
-    assert!(error.contains("PostgreSQL 18") && error.contains("postgresql-client-18"), "{error}");
+    assert!(
+        error.contains("PostgreSQL 18") && error.contains("postgresql-client-18"),
+        "{error}"
+    );
     let planned = world.preview("a").await.unwrap_err().to_string();
     assert_eq!(planned, error, "a plan says so too");
 }
@@ -183,7 +224,10 @@ async fn no_password_stands_in_a_list_of_processes_and_a_dropped_run_leaves_no_t
     };
     assert!(!seen.arguments.contains("right-hunter2"), "{}", seen.arguments);
     drop(making);
-    assert!(wait_for(|| dumps().is_empty(), Duration::from_secs(10)), "the tool outlived its run");
+    assert!(
+        wait_for(|| dumps().is_empty(), Duration::from_secs(10)),
+        "the tool outlived its run"
+    );
     drop(held);
     assert_eq!(world.ids().await, Vec::<String>::new());
     world.create("b").await.unwrap();
@@ -194,7 +238,10 @@ async fn no_password_stands_in_a_list_of_processes_and_a_dropped_run_leaves_no_t
 async fn too_little_time_is_told_as_that() {
     let world = World::with_password("right-hunter2").await;
     let _held = world.lock("invoices").await;
-    let error = world.create_within("a", Duration::from_millis(300)).await.unwrap_err();
+    let error = world
+        .create_within("a", Duration::from_millis(300))
+        .await
+        .unwrap_err();
     assert!(matches!(error, BackupError::Timeout { .. }), "{error}");
 }
 

@@ -52,7 +52,10 @@ pub(super) fn processes(name: &str, marker: &str) -> Vec<Process> {
         let bytes = std::fs::read(path.join(file)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\0', " ")
     };
-    let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let all = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
     all.map(|path| (read(&path, "cmdline"), read(&path, "environ")))
         .filter(|(arguments, environment)| {
             let program = arguments.split(' ').next().unwrap_or_default();
@@ -68,7 +71,11 @@ impl World {
     }
 
     pub(super) async fn with_tools(server: Server, tools: &Path) -> Self {
-        Self::build(server, &format!("[backup]\ntools = {:?}\n", tools.display().to_string())).await
+        Self::build(
+            server,
+            &format!("[backup]\ntools = {:?}\n", tools.display().to_string()),
+        )
+        .await
     }
 
     async fn build(server: Server, more: &str) -> Self {
@@ -116,7 +123,15 @@ impl World {
         let app = cluster.database("backup").await.unwrap();
         let scratch = cluster.database("scratch").await.unwrap();
         let url = cluster.url_for(&app.name, &format!("keeper:{password}"));
-        Self::of(home, Server::Postgres, [app.url, scratch.url], &url, "", Some(cluster)).await
+        Self::of(
+            home,
+            Server::Postgres,
+            [app.url, scratch.url],
+            &url,
+            "",
+            Some(cluster),
+        )
+        .await
     }
 
     async fn of(
@@ -150,10 +165,16 @@ impl World {
             _cluster: cluster,
         };
         world
-            .execute("app", "CREATE TABLE invoices (id integer PRIMARY KEY, total text NOT NULL)")
+            .execute(
+                "app",
+                "CREATE TABLE invoices (id integer PRIMARY KEY, total text NOT NULL)",
+            )
             .await;
         world
-            .execute("app", "CREATE TABLE \"Odd \"\"Name\" (id integer PRIMARY KEY, note text)")
+            .execute(
+                "app",
+                "CREATE TABLE \"Odd \"\"Name\" (id integer PRIMARY KEY, note text)",
+            )
             .await;
         world
             .execute(
@@ -163,7 +184,10 @@ impl World {
             )
             .await;
         world
-            .execute("app", "INSERT INTO \"Odd \"\"Name\" VALUES (1, NULL), (2, ''), (3, 'ñ')")
+            .execute(
+                "app",
+                "INSERT INTO \"Odd \"\"Name\" VALUES (1, NULL), (2, ''), (3, 'ñ')",
+            )
             .await;
         world
     }
@@ -190,11 +214,12 @@ impl World {
         let mut prints = Vec::new();
         if self.server == Server::Sqlite {
             let mut session = SqliteConnection::connect(url).await.unwrap();
-            let tables: Vec<String> =
-                sqlx::query_scalar("SELECT replace(name, '\"', '\"\"') FROM sqlite_master WHERE type = 'table' ORDER BY 1")
-                    .fetch_all(&mut session)
-                    .await
-                    .unwrap();
+            let tables: Vec<String> = sqlx::query_scalar(
+                "SELECT replace(name, '\"', '\"\"') FROM sqlite_master WHERE type = 'table' ORDER BY 1",
+            )
+            .fetch_all(&mut session)
+            .await
+            .unwrap();
             for table in tables {
                 let second = if table == "invoices" { "total" } else { "note" };
                 let rows: Vec<String> = sqlx::query_scalar(sql(format!(
@@ -221,7 +246,12 @@ impl World {
                 "SELECT '{0} ' || count(*) || ' ' || md5(coalesce(string_agg(t::text, E'\\n' ORDER BY id), '')) FROM {0} t",
                 table
             );
-            prints.push(sqlx::query_scalar(sql(text)).fetch_one(&mut session).await.unwrap());
+            prints.push(
+                sqlx::query_scalar(sql(text))
+                    .fetch_one(&mut session)
+                    .await
+                    .unwrap(),
+            );
         }
         prints
     }
@@ -253,11 +283,15 @@ impl World {
         kind: Kind,
         limit: Duration,
     ) -> Result<Manifest, BackupError> {
-        self.backups.create(&self.place, &wish(id, kind), limit, &|_| {}).await
+        self.backups
+            .create(&self.place, &wish(id, kind), limit, &|_| {})
+            .await
     }
 
     pub(super) async fn preview(&self, id: &str) -> Result<Manifest, BackupError> {
-        self.backups.preview_create(&self.place, &wish(id, Kind::Logical)).await
+        self.backups
+            .preview_create(&self.place, &wish(id, Kind::Logical))
+            .await
     }
 
     pub(super) async fn verify(&self, id: &str, level: Level) -> Result<Verification, BackupError> {
