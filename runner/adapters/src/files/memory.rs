@@ -55,6 +55,8 @@ struct Disk {
     items: BTreeMap<Vec<u8>, Item>,
     usage: DiskUsage,
     now: Instant,
+    /// How often a removal lets other threads go first before it answers.
+    pause: u32,
 }
 
 /// A tree of files, shared by its clones.
@@ -68,6 +70,7 @@ impl MemoryDirectory {
             items: BTreeMap::new(),
             usage: DiskUsage::default(),
             now,
+            pause: 0,
         })))
     }
 
@@ -92,6 +95,11 @@ impl MemoryDirectory {
     /// What the file system says of its size.
     pub fn set_usage(&self, usage: DiskUsage) {
         self.disk().usage = usage;
+    }
+
+    /// Makes removals slow beside everything else: each lets other threads go first this often before it answers.
+    pub fn set_pause(&self, times: u32) {
+        self.disk().pause = times;
     }
 
     /// Every file, by path.
@@ -292,6 +300,9 @@ impl System for Memory {
         }
         disk.items.remove(&path);
         disk.touch_parent(&path);
+        let pause = disk.pause;
+        drop(disk);
+        (0..pause).for_each(|_| std::thread::yield_now());
         Ok(())
     }
 

@@ -264,3 +264,52 @@ impl<S: System> Shared<'_, S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sereno_core::ports::files::Allowance;
+    use sereno_core::value::{FileFilter, Instant};
+
+    use crate::files::memory::{MemoryDirectory, MemoryFile};
+
+    /// One thread takes the last file of a directory while another finds the allowance used up.
+    #[tokio::test]
+    async fn a_directory_that_was_emptied_goes_also_when_the_allowance_ends_there() {
+        const DIRECTORIES: u64 = 40;
+        let at = |text: &str| -> Instant { text.parse().expect("a time") };
+        let filter = FileFilter {
+            older_than: Some(at("2026-11-23T00:00:00Z")),
+            recursive: true,
+            remove_emptied: true,
+            ..FileFilter::default()
+        };
+        for files in 1..DIRECTORIES {
+            let world = MemoryDirectory::new(at("2026-11-24T00:00:00Z"));
+            for number in 0..DIRECTORIES {
+                let old = at("2026-11-01T00:00:00Z");
+                world.put(format!("d{number:02}/f"), MemoryFile::of(b"old", old));
+            }
+            world.set_pause(200);
+            let allowance = Allowance {
+                files,
+                bytes: u64::MAX,
+            };
+            let removal = world
+                .open()
+                .remove_batch(&filter, None, 10_000, allowance)
+                .await
+                .expect("a batch");
+            // One that stayed empty would be young, and stay on.
+            assert_eq!(
+                (removal.files, removal.directories, removal.exhausted),
+                (files, files, true)
+            );
+            let holding = world.files().into_keys().map(|path| path[..3].to_vec());
+            assert!(
+                world.directories().into_keys().eq(holding),
+                "{:?}",
+                world.directories()
+            );
+        }
+    }
+}

@@ -218,13 +218,18 @@ impl<'scope, 'env, S: System> Worker<'scope, 'env, S> {
 
     fn step(&mut self, stack: &mut Stack<S>) -> Step {
         let is_finishing = stack.is_mid_unit() && self.shared.is_exhausted();
-        if self.shared.stopped() && (!is_finishing || self.shared.is_cancelled()) {
-            return Step::Stop;
-        }
+        let is_plain = stack.unit.is_none();
         let frame = stack
             .frames
             .last_mut()
             .expect("a stack that is visited has a frame");
+        if self.shared.stopped() {
+            // A directory that was emptied costs nothing more; left behind it would be young to the next walk.
+            let is_leaving = is_plain && frame.names.is_empty() && self.shared.is_exhausted();
+            if self.shared.is_cancelled() || !(is_finishing || is_leaving) {
+                return Step::Stop;
+            }
+        }
         if frame.names.is_empty() {
             if frame.ended {
                 return self.leave(stack);
