@@ -374,11 +374,11 @@ pub(crate) enum Alerts {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Schedule {
-    /// When jobs are due next
+    /// When jobs and rounds are due next
     Next {
-        /// Only this one
-        job: Option<JobName>,
-        /// How many times for each job
+        /// Only this job or round
+        name: Option<JobName>,
+        /// How many times for each
         #[arg(short = 'n', long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         count: u32,
     },

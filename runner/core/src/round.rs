@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use crate::grant::Verb;
 use crate::job::Job;
 use crate::name::{JobName, RoundName};
 use crate::report::StepReport;
@@ -74,15 +73,9 @@ pub fn after_by_default(job: &Job, earlier: &[&Job]) -> Vec<JobName> {
     backups.map(|job| job.name.clone()).collect()
 }
 
-/// True when the job makes a backup.
+/// True when the job makes a backup, which its plugin's name says until there is a verb that does.
 fn is_backup(job: &Job) -> bool {
-    let has_verb = job
-        .grants
-        .0
-        .values()
-        .flatten()
-        .any(|verb: &Verb| verb.as_str() == "backup");
-    has_verb || job.plugin.as_str() == "backup"
+    job.plugin.as_str() == "backup"
 }
 
 /// How a round ends whose steps ended so: the worst of them decides.

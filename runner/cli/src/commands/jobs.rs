@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chrono::SubsecRound as _;
 use sereno_core::dispatch::examine;
 use sereno_core::ports::ledger::RunQuery;
+use sereno_core::round::Round;
 use sereno_core::run::RunRequest;
 
 use super::source;
@@ -44,7 +45,9 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
                     }
                     None => None,
                 };
-                listed.push(Listed { job, last });
+                let is_step = |round: &&Round| round.steps.iter().any(|step| step.job == job.name);
+                let round = config.rounds.values().find(is_step);
+                listed.push(Listed { job, round, last });
             }
             if output.is_text() {
                 output.data(&list(&listed, zone, now, output.paint))?;

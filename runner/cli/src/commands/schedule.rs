@@ -1,7 +1,8 @@
-//! `schedule next`: when jobs are due.
+//! `schedule next`: when jobs and rounds are due.
 
 use chrono::SubsecRound as _;
-use sereno_core::name::JobName;
+use sereno_core::run::Work;
+use sereno_core::schedule::Schedule as Timetable;
 use sereno_core::value::Instant;
 
 use super::source;
@@ -12,26 +13,48 @@ use crate::output::Output;
 use crate::render::jobs::{due, due_json, next_runs};
 
 pub(super) fn schedule(global: &Global, args: &Schedule, output: &Output) -> Result<u8, Failure> {
-    let Schedule::Next { job: only, count } = args;
+    let Schedule::Next { name: only, count } = args;
     let config = source(global)?.parse(output)?;
-    if let Some(name) = only
-        && config.job(name)?.schedule.is_none()
-    {
-        output.talk(&format!(
-            "job `{name}` has no schedule: it runs by hand, or as a round's step"
-        ));
+    let jobs = config
+        .jobs
+        .values()
+        .map(|job| (Work::Job(job.name.clone()), &job.schedule));
+    let rounds = config
+        .rounds
+        .values()
+        .map(|round| (Work::Round(round.name.clone()), &round.schedule));
+    let all: Vec<(Work, &Option<Timetable>)> = rounds
+        .chain(jobs)
+        .filter(|(work, _)| only.as_ref().is_none_or(|name| name.as_str() == work.name()))
+        .collect();
+    if let Some(name) = only {
+        match all.first() {
+            // There is no round of that name either, and jobs are what is meant more often.
+            None => drop(config.job(name)?),
+            Some((work, None)) => {
+                let of = config
+                    .rounds
+                    .values()
+                    .find(|round| round.steps.iter().any(|step| step.job == *name));
+                let next = of.map_or("it runs by hand".to_owned(), |round| {
+                    format!(
+                        "it is a step of round `{}`: `{} schedule next {}`",
+                        round.name, output.program, round.name
+                    )
+                });
+                output.talk(&format!("{work} has no schedule of its own: {next}"));
+            }
+            Some(_) => {}
+        }
     }
     let now = compose::clock().now().trunc_subsecs(0);
     let count = usize::try_from(*count).unwrap_or(usize::MAX);
-    let mut runs: Vec<(JobName, Instant)> = config
-        .jobs
-        .values()
-        .filter(|job| only.as_ref().is_none_or(|name| *name == job.name))
-        .filter_map(|job| job.schedule.as_ref().map(|schedule| (job, schedule)))
-        .flat_map(|(job, schedule)| {
-            next_runs(schedule, &config.timezone, now, count)
-                .into_iter()
-                .map(|at| (job.name.clone(), at))
+    let mut runs: Vec<(Work, Instant)> = all
+        .into_iter()
+        .filter_map(|(work, schedule)| Some((work, schedule.as_ref()?)))
+        .flat_map(|(work, schedule)| {
+            let times = next_runs(schedule, &config.timezone, now, count);
+            times.into_iter().map(move |at| (work.clone(), at))
         })
         .collect();
     runs.sort_by_key(|(_, at)| *at);

@@ -10,8 +10,10 @@ use sereno_core::grant::{Path, Verb};
 use sereno_core::guard::Guards;
 use sereno_core::job::{FenceKind, Job, Limits};
 use sereno_core::manifest::ParamKind;
-use sereno_core::name::{JobName, TableName};
+use sereno_core::name::TableName;
 use sereno_core::ports::ledger::RunRow;
+use sereno_core::round::Round;
+use sereno_core::run::Work;
 use sereno_core::schedule::{Schedule, Zone};
 use sereno_core::units::{show_bytes, show_count, show_duration};
 use sereno_core::value::{Instant, show_instant};
@@ -27,8 +29,32 @@ const EXPLAINED_RUNS: usize = 5;
 pub(crate) struct Listed<'a> {
     /// The job.
     pub(crate) job: &'a Job,
+    /// The round that it is a step of, and that has the schedule.
+    pub(crate) round: Option<&'a Round>,
     /// Its newest run; none: never, or the ledger was not asked.
     pub(crate) last: Option<RunRow>,
+}
+
+impl Listed<'_> {
+    fn schedule(&self) -> Option<&Schedule> {
+        let own = self.job.schedule.as_ref();
+        own.or_else(|| self.round.and_then(|round| round.schedule.as_ref()))
+    }
+
+    fn next(&self, now: Instant, zone: &Zone) -> Option<Instant> {
+        self.schedule()?.next_after(now, zone)
+    }
+
+    /// `0 2 * * *`, `round daily: 0 4 * * *`, `by hand`.
+    fn when(&self) -> String {
+        let schedule = self
+            .schedule()
+            .map_or("by hand".to_owned(), |schedule| schedule.text().to_owned());
+        match self.round {
+            Some(round) => format!("round {}: {schedule}", round.name),
+            None => schedule,
+        }
+    }
 }
 
 /// Every job on a line.
@@ -39,18 +65,13 @@ pub(crate) fn list(jobs: &[Listed<'_>], zone: &Zone, now: Instant, paint: Paint)
     let rows: Vec<[String; 5]> = jobs
         .iter()
         .map(|listed| {
-            let job = listed.job;
-            let next = job
-                .schedule
-                .as_ref()
-                .and_then(|schedule| schedule.next_after(now, zone));
             [
-                job.name.to_string(),
-                job.plugin.to_string(),
-                job.schedule
-                    .as_ref()
-                    .map_or("by hand".to_owned(), |schedule| schedule.text().to_owned()),
-                next.map_or_else(|| "-".to_owned(), |at| local(at, zone)),
+                listed.job.name.to_string(),
+                listed.job.plugin.to_string(),
+                listed.when(),
+                listed
+                    .next(now, zone)
+                    .map_or_else(|| "-".to_owned(), |at| local(at, zone)),
                 listed.last.as_ref().map_or("never".to_owned(), last),
             ]
         })
@@ -66,12 +87,12 @@ pub(crate) fn list(jobs: &[Listed<'_>], zone: &Zone, now: Instant, paint: Paint)
 pub(crate) fn list_json(jobs: &[Listed<'_>], zone: &Zone, now: Instant) -> Vec<Json> {
     jobs.iter()
         .map(|listed| {
-            let job = listed.job;
             json!({
-                "job": job.name,
-                "plugin": job.plugin,
-                "schedule": job.schedule.as_ref().map(Schedule::text),
-                "next": job.schedule.as_ref().and_then(|schedule| schedule.next_after(now, zone)),
+                "job": listed.job.name,
+                "plugin": listed.job.plugin,
+                "round": listed.round.map(|round| &round.name),
+                "schedule": listed.schedule().map(Schedule::text),
+                "next": listed.next(now, zone),
                 "last": listed.last.as_ref().map(super::json::row),
             })
         })
@@ -104,19 +125,22 @@ pub(crate) fn next_runs(schedule: &Schedule, zone: &Zone, after: Instant, count:
     .collect()
 }
 
-/// When jobs are due, soonest first.
-pub(crate) fn due(runs: &[(JobName, Instant)], zone: &Zone, now: Instant, paint: Paint) -> String {
+/// When jobs and rounds are due, soonest first.
+pub(crate) fn due(runs: &[(Work, Instant)], zone: &Zone, now: Instant, paint: Paint) -> String {
     if runs.is_empty() {
-        return "no job has a schedule\n".to_owned();
+        return "nothing has a schedule\n".to_owned();
     }
     let rows: Vec<[String; 4]> = runs
         .iter()
-        .map(|(job, at)| {
+        .map(|(work, at)| {
             let away = show_duration((*at - now).to_std().unwrap_or_default());
             [
                 local(*at, zone),
                 show_instant(*at),
-                job.to_string(),
+                match work {
+                    Work::Job(name) => name.to_string(),
+                    Work::Round(name) => format!("round {name}"),
+                },
                 format!("in {away}"),
             ]
         })
@@ -125,10 +149,16 @@ pub(crate) fn due(runs: &[(JobName, Instant)], zone: &Zone, now: Instant, paint:
 }
 
 /// The same for programs.
-pub(crate) fn due_json(runs: &[(JobName, Instant)], zone: &Zone) -> Vec<Json> {
+pub(crate) fn due_json(runs: &[(Work, Instant)], zone: &Zone) -> Vec<Json> {
     runs.iter()
-        .map(|(job, at)| {
-            json!({ "job": job, "at": at, "local": at.with_timezone(&zone.offset_at(*at)), "timezone": zone.name() })
+        .map(|(work, at)| {
+            let mut due =
+                json!({ "at": at, "local": at.with_timezone(&zone.offset_at(*at)), "timezone": zone.name() });
+            match work {
+                Work::Job(name) => due["job"] = json!(name),
+                Work::Round(name) => due["round"] = json!(name),
+            }
+            due
         })
         .collect()
 }

@@ -443,6 +443,62 @@ fn needs_and_grants_meet_in_one_form() {
 }
 
 #[test]
+fn a_step_that_deletes_comes_after_every_earlier_backup_unless_it_says_otherwise() {
+    let config = good(
+        r#"version = 1
+[directory.temp]
+path = "temp"
+[job.backup]
+plugin = "backup"
+[job.second-backup]
+plugin = "backup"
+[job.look]
+plugin = "capacity-check"
+grant = { directory.temp = ["read"] }
+[job.sweep]
+plugin = "temp-files"
+grant = { directory.temp = ["read", "remove"] }
+[round.all]
+jobs = ["backup", "look", "sweep", "second-backup"]
+[round.own]
+jobs = ["backup", "look", { job = "sweep", after = ["look"] }]
+[round.late]
+jobs = ["sweep", "backup"]
+"#,
+    );
+    let after = |round: &str| -> Vec<(String, Vec<String>)> {
+        let round = &config.rounds[&round.parse().unwrap()];
+        let names = |step: &crate::round::Step| step.after.iter().map(ToString::to_string).collect();
+        round
+            .steps
+            .iter()
+            .map(|step| (step.job.to_string(), names(step)))
+            .collect()
+    };
+    let is = |steps: &[(&str, &[&str])]| -> Vec<(String, Vec<String>)> {
+        let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        steps
+            .iter()
+            .map(|(job, after)| ((*job).to_owned(), texts(after)))
+            .collect()
+    };
+    assert_eq!(
+        after("all"),
+        is(&[
+            ("backup", &[]),
+            ("look", &[]),
+            ("sweep", &["backup"]),
+            ("second-backup", &[])
+        ])
+    );
+    assert_eq!(
+        after("own"),
+        is(&[("backup", &[]), ("look", &[]), ("sweep", &["look"])])
+    );
+    assert_eq!(after("late"), is(&[("sweep", &[]), ("backup", &[])]));
+}
+
+#[test]
 fn the_defaults_in_the_tables_are_the_ones_that_are_used() {
     let config = good(
         "version = 1\n[directory.d]\npath = \"x\"\n[database.b]\nurl = \"sqlite://x\"\n[job.j]\nplugin = \"p\"\n",

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::Services;
 use super::judge::{gauges, job_alerts, letters_of};
+use super::{DispatchError, Services};
 use crate::alert::MessageKind;
 use crate::ports::ledger::{LedgerError, RunRow};
 use crate::ports::watch::{Aftermath, LetterState, OutboxQuery, Settled};
@@ -72,6 +72,23 @@ pub(super) async fn close(
         }
     }
     services.ledger.append(&row.id, report.ended_at, &events).await
+}
+
+/// Ends a run by itself. When its lease ran out and another process has closed it, what that found is what stands.
+pub(super) async fn close_own(
+    services: &Services,
+    row: &RunRow,
+    events: Vec<RunEvent>,
+    mut report: Report,
+) -> Result<Report, DispatchError> {
+    match close(services, row, events, &mut report, Closing::Ended).await {
+        Ok(()) => Ok(report),
+        Err(error @ LedgerError::Illegal { .. }) => {
+            let stored = services.ledger.report(&row.id).await?;
+            stored.ok_or_else(|| error.into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn aftermath(services: &Services, row: &RunRow, report: &Report) -> Result<Aftermath, LedgerError> {

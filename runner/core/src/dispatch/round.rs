@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::admit::{accept, look, new_row, not_now, same_work};
 use super::begin::{Begin, begin, of_host, record_end};
+use super::close::close_own;
 use super::execute::heartbeat;
 use super::history::History;
 use super::record::RunRecorder;
@@ -54,15 +55,12 @@ pub(super) async fn run(
         }
         let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
         let mut refused = not_now(services, &subject, &request, scheduled_at, past.paused);
-        let overtaken = loop {
+        // At most twice: what is refused on the way needs no lease but the key's.
+        loop {
             let mut scopes = vec![format!("key:{}", accepted.key)];
             if refused.is_none() && request.mode == Mode::Apply {
-                let host = if subject.is_host_scoped {
-                    of_host(services)
-                } else {
-                    String::new()
-                };
-                scopes.push(format!("{}{host}", subject.work.text()));
+                let host = subject.is_host_scoped.then(|| of_host(services));
+                scopes.push(format!("{}{}", subject.work.text(), host.unwrap_or_default()));
             }
             let row = new_row(services, &subject, &accepted, &request, scheduled_at, &history);
             match begin(services, &subject, &request, row, &scopes, &stop).await? {
@@ -85,10 +83,9 @@ pub(super) async fn run(
                     return at_work.to_its_end(done, stop).await;
                 }
                 Begin::Not(outcome) => refused = Some(outcome),
-                Begin::Overtaken => break true,
+                Begin::Overtaken => break,
             }
-        };
-        debug_assert!(overtaken, "every other way answers");
+        }
     }
 }
 
@@ -160,17 +157,7 @@ impl AtWork<'_> {
         };
         let mut report = empty_report(services, row, serde_json::json!({}), ending);
         report.steps = done;
-        let event = RunEvent::Ended {
-            report: Box::new(report.clone()),
-        };
-        match services.ledger.append(&row.id, report.ended_at, &[event]).await {
-            Ok(()) => Ok(report),
-            Err(error @ LedgerError::Illegal { .. }) => {
-                let stored = services.ledger.report(&row.id).await?;
-                stored.ok_or_else(|| error.into())
-            }
-            Err(error) => Err(error.into()),
-        }
+        close_own(services, row, Vec::new(), report).await
     }
 
     /// When no step may start any more.

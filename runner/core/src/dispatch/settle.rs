@@ -1,7 +1,7 @@
 //! Turns how a guest ended into an outcome, holds what it did against what is recorded, and closes the run.
 
 use super::admit::Admitted;
-use super::close::{Closing, close};
+use super::close::close_own;
 use super::examine::Examined;
 use super::history::History;
 use super::reconcile::{note_of_intents, open_intents, reconcile};
@@ -13,7 +13,6 @@ use crate::effect::Book;
 use crate::job::FenceKind;
 use crate::name::TargetName;
 use crate::ports::database::Fence;
-use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::{CallError, GuestEnd, GuestFailure, GuestRun, PluginError};
 use crate::report::{Effect, LimitsUsed, Report};
 use crate::run::{Mode, Outcome, Refusal, RunEvent};
@@ -76,16 +75,7 @@ pub(super) async fn settle(
             "fence = \"ledger only\": after a crash, effects of the last batch may be missing from this history".to_owned(),
         );
     }
-    match close(services, row, events, &mut report, Closing::Ended).await {
-        Ok(()) => {}
-        // Its lease ran out, and another process has closed it: what that found is what stands.
-        Err(error @ LedgerError::Illegal { .. }) => {
-            let stored = services.ledger.report(&row.id).await?;
-            return stored.ok_or_else(|| error.into());
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(report)
+    close_own(services, row, events, report).await
 }
 
 /// What the effects of a call were whose answer nobody waited for. Answers what could not be found out.
