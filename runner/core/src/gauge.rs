@@ -406,6 +406,7 @@ pub fn show_value(value: f64, unit: &str) -> String {
         "bytes" => format!("{sign}{}", show_bytes(whole)),
         "seconds" => format!("{sign}{}", show_duration(Duration::from_secs(whole))),
         "" | "count" => format!("{sign}{}", number(size)),
+        unit if whole == 1 && size.fract() == 0.0 => format!("{sign}1 {}", unit.trim_end_matches('s')),
         unit => format!("{sign}{} {unit}", number(size)),
     }
 }

@@ -44,6 +44,11 @@ pub enum Next<'a> {
 }
 
 impl Round {
+    /// True when `job` is one of its steps.
+    pub fn has(&self, job: &JobName) -> bool {
+        self.steps.iter().any(|step| step.job == *job)
+    }
+
     /// What comes after `done`, which has one entry for each step so far, in their order.
     pub fn next(&self, done: &[StepReport], is_window_over: bool) -> Next<'_> {
         let Some(step) = self.steps.get(done.len()) else {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use chrono::SubsecRound as _;
 use sereno_core::dispatch::examine;
 use sereno_core::ports::ledger::RunQuery;
-use sereno_core::round::Round;
 use sereno_core::run::RunRequest;
 
 use super::source;
@@ -45,9 +44,12 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
                     }
                     None => None,
                 };
-                let is_step = |round: &&Round| round.steps.iter().any(|step| step.job == job.name);
-                let round = config.rounds.values().find(is_step);
-                listed.push(Listed { job, round, last });
+                let rounds = config.rounds.values().filter(|round| round.has(&job.name));
+                listed.push(Listed {
+                    job,
+                    rounds: rounds.collect(),
+                    last,
+                });
             }
             if output.is_text() {
                 output.data(&list(&listed, zone, now, output.paint))?;

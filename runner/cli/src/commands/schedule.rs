@@ -15,36 +15,25 @@ use crate::render::jobs::{due, due_json, next_runs};
 pub(super) fn schedule(global: &Global, args: &Schedule, output: &Output) -> Result<u8, Failure> {
     let Schedule::Next { name: only, count } = args;
     let config = source(global)?.parse(output)?;
+    // A step is due when its round is.
+    let rounds = config.rounds.values().filter(|round| {
+        only.as_ref()
+            .is_none_or(|name| round.name.as_str() == name.as_str() || round.has(name))
+    });
     let jobs = config
         .jobs
         .values()
-        .map(|job| (Work::Job(job.name.clone()), &job.schedule));
-    let rounds = config
-        .rounds
-        .values()
-        .map(|round| (Work::Round(round.name.clone()), &round.schedule));
+        .filter(|job| only.as_ref().is_none_or(|name| job.name == *name));
     let all: Vec<(Work, &Option<Timetable>)> = rounds
-        .chain(jobs)
-        .filter(|(work, _)| only.as_ref().is_none_or(|name| name.as_str() == work.name()))
+        .map(|round| (Work::Round(round.name.clone()), &round.schedule))
+        .chain(jobs.map(|job| (Work::Job(job.name.clone()), &job.schedule)))
         .collect();
     if let Some(name) = only {
-        match all.first() {
-            // There is no round of that name either, and jobs are what is meant more often.
-            None => drop(config.job(name)?),
-            Some((work, None)) => {
-                let of = config
-                    .rounds
-                    .values()
-                    .find(|round| round.steps.iter().any(|step| step.job == *name));
-                let next = of.map_or("it runs by hand".to_owned(), |round| {
-                    format!(
-                        "it is a step of round `{}`: `{} schedule next {}`",
-                        round.name, output.program, round.name
-                    )
-                });
-                output.talk(&format!("{work} has no schedule of its own: {next}"));
-            }
-            Some(_) => {}
+        if all.is_empty() {
+            config.job(name)?;
+        }
+        if all.iter().all(|(_, schedule)| schedule.is_none()) {
+            output.talk(&format!("`{name}` has no schedule: it runs by hand"));
         }
     }
     let now = compose::clock().now().trunc_subsecs(0);

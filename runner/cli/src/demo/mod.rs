@@ -383,6 +383,8 @@ impl Tour<'_> {
             format!("cd {}", shell_quoted(&folder)),
             format!("alias sereno={}", shell_quoted(&program)),
             "sereno runs list                      # everything that was just done".to_owned(),
+            "sereno gauges                         # how what was measured stands against its targets"
+                .to_owned(),
             "sereno jobs explain expired-sessions  # what a job may do, and what bounds it".to_owned(),
         ];
         if matches!(self.data, Data::Sqlite(_)) || !stop.is_empty() {

@@ -1,5 +1,7 @@
 //! Gauges in a list: value, target, state, and where it is going.
 
+use std::time::Duration;
+
 use serde_json::{Value as Json, json};
 use sereno_core::gauge::{Gauge, GaugeState, Level, show_value};
 use sereno_core::units::show_duration;
@@ -41,10 +43,10 @@ pub(crate) fn list(shown: &[Shown<'_>], now: Instant, paint: Paint) -> String {
                 one.days_until.map_or("-".to_owned(), until),
                 one.state.as_ref().map_or("never".to_owned(), |state| {
                     let age = (now - state.at).to_std().unwrap_or_default();
-                    format!(
-                        "{} ago",
-                        show_duration(std::time::Duration::from_secs(age.as_secs()))
-                    )
+                    match age.as_secs() {
+                        0..60 => "just now".to_owned(),
+                        seconds => format!("{} ago", show_duration(Duration::from_secs(seconds))),
+                    }
                 }),
             ]
         })

@@ -29,30 +29,33 @@ const EXPLAINED_RUNS: usize = 5;
 pub(crate) struct Listed<'a> {
     /// The job.
     pub(crate) job: &'a Job,
-    /// The round that it is a step of, and that has the schedule.
-    pub(crate) round: Option<&'a Round>,
+    /// The rounds that it is a step of, which then have the schedules.
+    pub(crate) rounds: Vec<&'a Round>,
     /// Its newest run; none: never, or the ledger was not asked.
     pub(crate) last: Option<RunRow>,
 }
 
 impl Listed<'_> {
-    fn schedule(&self) -> Option<&Schedule> {
-        let own = self.job.schedule.as_ref();
-        own.or_else(|| self.round.and_then(|round| round.schedule.as_ref()))
-    }
-
+    /// By its own schedule or a round's, whichever is first.
     fn next(&self, now: Instant, zone: &Zone) -> Option<Instant> {
-        self.schedule()?.next_after(now, zone)
+        let rounds = self.rounds.iter().filter_map(|round| round.schedule.as_ref());
+        rounds
+            .chain(&self.job.schedule)
+            .filter_map(|schedule| schedule.next_after(now, zone))
+            .min()
     }
 
-    /// `0 2 * * *`, `round daily: 0 4 * * *`, `by hand`.
+    /// `0 2 * * *`, `round daily, round weekly`, `by hand`.
     fn when(&self) -> String {
-        let schedule = self
-            .schedule()
-            .map_or("by hand".to_owned(), |schedule| schedule.text().to_owned());
-        match self.round {
-            Some(round) => format!("round {}: {schedule}", round.name),
-            None => schedule,
+        let rounds: Vec<String> = self
+            .rounds
+            .iter()
+            .map(|round| format!("round {}", round.name))
+            .collect();
+        match &self.job.schedule {
+            Some(schedule) => schedule.text().to_owned(),
+            None if rounds.is_empty() => "by hand".to_owned(),
+            None => rounds.join(", "),
         }
     }
 }
@@ -90,8 +93,8 @@ pub(crate) fn list_json(jobs: &[Listed<'_>], zone: &Zone, now: Instant) -> Vec<J
             json!({
                 "job": listed.job.name,
                 "plugin": listed.job.plugin,
-                "round": listed.round.map(|round| &round.name),
-                "schedule": listed.schedule().map(Schedule::text),
+                "rounds": listed.rounds.iter().map(|round| &round.name).collect::<Vec<_>>(),
+                "schedule": listed.job.schedule.as_ref().map(Schedule::text),
                 "next": listed.next(now, zone),
                 "last": listed.last.as_ref().map(super::json::row),
             })

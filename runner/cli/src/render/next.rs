@@ -154,6 +154,9 @@ pub(crate) type Next = (String, String);
 /// What to do now.
 pub(crate) fn next(report: &Report, asked: &Asked) -> Vec<Next> {
     let Asked { program, .. } = asked;
+    if let Work::Round(_) = report.work {
+        return of_round(report, asked);
+    }
     let one = |why: &str, command: String| vec![(why.to_owned(), command)];
     match &report.outcome {
         Outcome::Succeeded
@@ -180,6 +183,33 @@ pub(crate) fn next(report: &Report, asked: &Asked) -> Vec<Next> {
         }
         Outcome::Succeeded | Outcome::Skipped(..) | Outcome::Refused(..) | Outcome::Usage(_) => Vec::new(),
     }
+}
+
+/// Its steps are runs of their own: what went wrong is told by those.
+fn of_round(report: &Report, asked: &Asked) -> Vec<Next> {
+    let program = &asked.program;
+    let bad = report
+        .steps
+        .iter()
+        .filter(|step| step.outcome != Some(Outcome::Succeeded));
+    let mut next: Vec<Next> = bad
+        .filter_map(|step| {
+            let command = format!("{program} runs show {}", step.run.as_ref()?);
+            Some((format!("what `{}` met", step.job), command))
+        })
+        .collect();
+    let is_whole = report.outcome == Outcome::Succeeded;
+    match report.mode {
+        Mode::Plan if is_whole => {
+            let command = format!("{program} run {}{}", named(report), asked.flags());
+            next.push(("do it".to_owned(), command));
+        }
+        Mode::Apply if !is_whole && asked.key.is_some() => {
+            next.push(("then the rest".to_owned(), asked.again(report)));
+        }
+        _ => {}
+    }
+    next
 }
 
 /// To the minute, and never later than it is.

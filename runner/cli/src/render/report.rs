@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::SubsecRound as _;
 use sereno_core::report::{Finding, Report};
-use sereno_core::run::{Mode, Outcome, Reason};
+use sereno_core::run::{Mode, Outcome, Reason, Work};
 use sereno_core::units::{show_bytes, show_count, show_counted, show_duration};
 use sereno_core::value::show_instant;
 
@@ -145,8 +145,24 @@ fn ending(report: &Report, paint: Paint) -> String {
     text
 }
 
-/// `deleted 3,120 rows`, `nothing was changed`.
+/// `changed 3,120 rows`, `nothing was changed`; of a round how many of its jobs succeeded, whose runs tell the rest.
 fn sum(report: &Report) -> String {
+    if let Work::Round(_) = report.work {
+        let succeeded = report
+            .steps
+            .iter()
+            .filter(|step| step.outcome == Some(Outcome::Succeeded));
+        let changed = if report.mode == Mode::Plan {
+            ", and nothing was changed"
+        } else {
+            ""
+        };
+        return format!(
+            "{} of {} jobs succeeded{changed}",
+            succeeded.count(),
+            report.steps.len()
+        );
+    }
     if report.mode == Mode::Plan {
         return "nothing was changed".to_owned();
     }

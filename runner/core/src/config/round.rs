@@ -73,9 +73,10 @@ pub(super) fn read(
         .collect();
     // Told at the job's schedule, once, whichever rounds have it.
     for entry in root.entries_of("job") {
-        let of = rounds
-            .values()
-            .find(|round| round.steps.iter().any(|step| step.job.as_str() == entry.key));
+        let Ok(job) = entry.key.parse::<JobName>() else {
+            continue;
+        };
+        let of = rounds.values().find(|round| round.has(&job));
         if let (Some(schedule), Some(round)) = (entry.node.get("schedule"), of) {
             mistakes.push(
                 Diagnostic::at(
