@@ -2,6 +2,8 @@
 //!
 //! How each is spoken to is the adapter's business.
 
+use serde_json::Value as Json;
+
 use crate::job::SecretText;
 
 /// `[sink.NAME.KIND]`.
@@ -14,7 +16,7 @@ pub enum Sink {
         /// More headers, by name.
         headers: Vec<(String, SecretText)>,
         /// The body as a template; none: the message itself.
-        body: Option<String>,
+        body: Option<Template>,
     },
     /// Slack's incoming webhook.
     Slack {
@@ -49,5 +51,132 @@ impl Sink {
             Self::Heartbeat { .. } => "heartbeat",
             Self::Log => "log",
         }
+    }
+}
+
+/// A text with fields of a message in it: `{"content": {{ title }}}`.
+///
+/// A field is written as JSON, so that no message can break out of the body it is put into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(Vec<Piece>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Field(&'static str),
+}
+
+impl Template {
+    /// The fields of a message, in the order of their definition.
+    pub const FIELDS: [&'static str; 19] = [
+        "schema_version",
+        "id",
+        "kind",
+        "severity",
+        "subject",
+        "about",
+        "title",
+        "text",
+        "next",
+        "at",
+        "since",
+        "host",
+        "job",
+        "run",
+        "gauge",
+        "target",
+        "value",
+        "unit",
+        "threshold",
+    ];
+
+    /// # Errors
+    /// What is wrong with it, as a sentence: a field that messages do not have, braces that are not closed.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut pieces = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (name, after) = after
+                .split_once("}}")
+                .ok_or("a `{{` of the template is not closed by `}}`")?;
+            let name = name.trim();
+            let field = Self::FIELDS.into_iter().find(|field| *field == name);
+            let field = field.ok_or_else(|| format!("messages have no field `{name}`"))?;
+            pieces.extend([Piece::Text(before.to_owned()), Piece::Field(field)]);
+            rest = after;
+        }
+        pieces.push(Piece::Text(rest.to_owned()));
+        Ok(Self(pieces))
+    }
+
+    /// With the fields of `message`, a message as JSON.
+    pub fn fill(&self, message: &Json) -> String {
+        let pieces = self.0.iter().map(|piece| match piece {
+            Piece::Text(text) => text.clone(),
+            Piece::Field(name) => message.get(name).unwrap_or(&Json::Null).to_string(),
+        });
+        pieces.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::alert::{MESSAGE_SCHEMA_VERSION, Message, MessageKind};
+    use crate::report::Severity;
+
+    #[test]
+    fn fields_are_put_in_as_json_wherever_they_stand() {
+        let template =
+            Template::parse("{\"content\": {{title}}, \"n\": [{{ value }},{{ value }}], \"o\": {}}");
+        let message = serde_json::json!({ "title": "a \"quoted\"\n{{ text }}", "text": "x", "value": null });
+        assert_eq!(
+            template.map(|template| template.fill(&message)),
+            Ok(r#"{"content": "a \"quoted\"\n{{ text }}", "n": [null,null], "o": {}}"#.to_owned())
+        );
+    }
+
+    #[test]
+    fn every_field_of_a_message_may_be_named() {
+        let message = Message {
+            schema_version: MESSAGE_SCHEMA_VERSION,
+            id: String::new(),
+            kind: MessageKind::Test,
+            severity: Severity::Info,
+            subject: String::new(),
+            about: String::new(),
+            title: String::new(),
+            text: String::new(),
+            next: None,
+            at: chrono::DateTime::UNIX_EPOCH,
+            since: None,
+            host: String::new(),
+            job: None,
+            run: None,
+            gauge: None,
+            target: None,
+            value: None,
+            unit: None,
+            threshold: None,
+        };
+        let message = serde_json::to_value(message).expect("a message is JSON");
+        let fields: BTreeSet<&str> = message
+            .as_object()
+            .expect("of fields")
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(fields, Template::FIELDS.into());
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_filled_is_refused() {
+        assert_eq!(
+            Template::parse("{{ titel }}"),
+            Err("messages have no field `titel`".to_owned())
+        );
+        assert!(Template::parse("{{ title }").is_err());
     }
 }

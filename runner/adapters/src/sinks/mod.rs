@@ -70,7 +70,7 @@ impl Sinks for ConfiguredSinks {
                     .map(|(name, value)| Ok((name.clone(), self.resolve(value)?)))
                     .collect::<Result<Vec<_>, SinkError>>()?;
                 let body = match body {
-                    Some(template) => fill(template, message)?,
+                    Some(template) => template.fill(&document(message)),
                     None => document(message).to_string(),
                 };
                 self.poster.post(&self.resolve(url)?, &headers, body).await
@@ -138,25 +138,4 @@ fn text(message: &Message) -> String {
         "{text}\n{} on {}, message {}",
         message.subject, message.host, message.id
     )
-}
-
-/// Fills `{{ field }}` with the field's value as JSON, so that no message can break out of the body it is put into.
-fn fill(template: &str, message: &Message) -> Result<String, SinkError> {
-    let fields = document(message);
-    let mut filled = String::with_capacity(template.len() * 2);
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("{{") {
-        let (name, after) = after
-            .split_once("}}")
-            .ok_or_else(|| SinkError::new("the template has a `{{` that is not closed"))?;
-        let name = name.trim();
-        let value = fields.get(name).ok_or_else(|| {
-            SinkError::new(format!("the template names `{name}`, which messages do not have"))
-        })?;
-        filled.push_str(before);
-        filled.push_str(&value.to_string());
-        rest = after;
-    }
-    filled.push_str(rest);
-    Ok(filled)
 }

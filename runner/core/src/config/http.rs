@@ -82,7 +82,7 @@ static URL: Parsed = Parsed {
     },
 };
 
-static HEADER_NAME: Parsed = Parsed {
+pub(super) static HEADER_NAME: Parsed = Parsed {
     what: "a header",
     code: "bad-header",
     pattern: Some("^[A-Za-z0-9_-]{1,64}$"),

@@ -77,7 +77,8 @@ pub(super) fn masked(text: &str) -> String {
     let (root, _) = document::read(text);
     let mut bytes = text.as_bytes().to_vec();
     mask(&root, &mut bytes);
-    for node in super::http::plain_secrets(&root) {
+    let more = super::http::plain_secrets(&root).into_iter();
+    for node in more.chain(super::sink::plain_secrets(&root)) {
         star_out(node, &mut bytes);
     }
     String::from_utf8(bytes).unwrap_or_else(|_| "*".repeat(text.len()))
@@ -95,23 +96,7 @@ fn mask(node: &Node, bytes: &mut [u8]) {
             }
         }
         Data::List(items) => items.iter().for_each(|item| mask(item, bytes)),
-        Data::Table(entries) => entries.iter().for_each(|entry| {
-            if entry.key == "headers" || SECRET_KEYS.contains(&entry.key.as_str()) {
-                star_out_all(&entry.node, bytes);
-            }
-            mask(&entry.node, bytes);
-        }),
-        _ => {}
-    }
-}
-
-/// Keys whose values are secrets as a whole, unless they are references.
-const SECRET_KEYS: [&str; 2] = ["password", "token"];
-
-fn star_out_all(node: &Node, bytes: &mut [u8]) {
-    match &node.data {
-        Data::Text(text) if !text.contains("${") => star_out(node, bytes),
-        Data::Table(entries) => entries.iter().for_each(|entry| star_out_all(&entry.node, bytes)),
+        Data::Table(entries) => entries.iter().for_each(|entry| mask(&entry.node, bytes)),
         _ => {}
     }
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::document::{Entry, Node};
+use super::http::HEADER_NAME;
 use super::shape::{Complaint, Key, Kind, Parsed, Presence, Shape};
 
 use crate::job::{Config, SecretText};
 use crate::name::SinkName;
 use crate::reference::{self, Part};
-use crate::sink::Sink;
+use crate::sink::{Sink, Template};
 
 /// A text in which references may stand.
 static REFERRING: Parsed = Parsed {
@@ -38,19 +39,14 @@ static SECRET: Parsed = Parsed {
     },
 };
 
-static HEADER_NAME: Parsed = Parsed {
-    what: "the name of a header",
-    code: "bad-name",
-    pattern: Some("^[A-Za-z0-9-]+$"),
+static TEMPLATE: Parsed = Parsed {
+    what: "a template over a message's fields",
+    code: "bad-template",
+    pattern: None,
     check: |text| {
-        if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
-            Ok(())
-        } else {
-            Err(Complaint::new(
-                format!("`{text}` is no name of a header"),
-                "write letters, digits and `-`",
-            ))
-        }
+        Template::parse(text).map(drop).map_err(|problem| {
+            Complaint::new(problem, format!("the fields are {}", Template::FIELDS.join(", ")))
+        })
     },
 };
 
@@ -82,10 +78,9 @@ static WEBHOOK: Shape = Shape {
         ),
         key(
             "body",
-            Kind::Text,
+            Kind::Parsed(&TEMPLATE),
             Presence::Optional,
-            "The body as a template (Jinja) over the message's fields, `{{ title }}`, `{{ text }}`; values are \
-             written as JSON, so `{\"content\": {{ title }}}` is right. By default the whole message.",
+            "The body, with the message's fields put in: `{{ title }}`, `{{ text }}`. Each is written as JSON, so `{\"content\": {{ title }}}` is right. By default the whole message.",
         ),
     ],
 };
@@ -223,7 +218,7 @@ fn read_one(kind: &str, node: &Node) -> Option<Sink> {
                 .iter()
                 .filter_map(|entry| Some((entry.key.clone(), SecretText::new(entry.node.text()?))))
                 .collect(),
-            body: node.text_of("body").map(str::to_owned),
+            body: node.text_of("body").and_then(|text| Template::parse(text).ok()),
         },
         "slack" => Sink::Slack { url: secret("url")? },
         "telegram" => Sink::Telegram {
@@ -235,6 +230,21 @@ fn read_one(kind: &str, node: &Node) -> Option<Sink> {
         "log" => Sink::Log,
         _ => return None,
     })
+}
+
+/// The values of sinks that hold a secret in plain text: they are never shown.
+pub(super) fn plain_secrets(root: &Node) -> Vec<&Node> {
+    let mut secrets = Vec::new();
+    for Entry { node, .. } in root.entries_of("sink") {
+        secrets.extend(node.get("slack").and_then(|slack| slack.get("url")));
+        secrets.extend(node.get("telegram").and_then(|telegram| telegram.get("token")));
+        let headers = node
+            .get("webhook")
+            .map_or(&[][..], |webhook| webhook.entries_of("headers"));
+        secrets.extend(headers.iter().map(|header| &header.node));
+    }
+    secrets.retain(|node| node.text().is_some_and(|text| (SECRET.check)(text).is_err()));
+    secrets
 }
 
 /// The sinks that a list names; those that there are not are mistakes. None when there is no list.
@@ -287,4 +297,48 @@ pub(super) fn heartbeat(
         .hint("write `[sink.NAME.heartbeat] url = \"…\"` and name that"),
     );
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{masked, parse};
+
+    #[test]
+    fn what_a_sink_must_not_hold_is_refused_and_not_shown() {
+        let text = r#"version = 1
+[sink.a.slack]
+url = "https://hooks.example/services/hunter2"
+[sink.b.telegram]
+token = "1:hunter2"
+chat = "1"
+[sink.c.webhook]
+url = "https://example.com/x"
+headers = { Authorization = "Bearer hunter2", Host = "${env:X}" }
+body = "{ \"x\": {{ titel }} }"
+"#;
+        let mistakes = parse(text, Path::new("/srv")).expect_err("it is full of them");
+        let codes: Vec<_> = mistakes.iter().map(|mistake| mistake.code).collect();
+        assert_eq!(
+            codes,
+            [
+                "plain-secret",
+                "plain-secret",
+                "plain-secret",
+                "bad-header",
+                "bad-template"
+            ]
+        );
+        assert!(!masked(text).contains("hunter2"), "{}", masked(text));
+        let kept = text
+            .replace("hunter2", "${env:X}")
+            .replace("titel", "title")
+            .replace("Host", "X-Key");
+        assert_eq!(
+            parse(&kept, Path::new("/srv")).map(|config| config.sinks.len()),
+            Ok(3)
+        );
+        assert_eq!(masked(&kept), kept);
+    }
 }
