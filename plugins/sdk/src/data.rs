@@ -213,6 +213,35 @@ pub struct Removal {
     pub cursor: Option<String>,
 }
 
+/// An object of a storage, without its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    /// Its name.
+    pub key: String,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was published.
+    pub modified: Instant,
+}
+
+/// A page of objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// By key, in the order of their bytes.
+    pub objects: Vec<Object>,
+    /// Where to go on; none when all have been listed.
+    pub cursor: Option<String>,
+}
+
+/// A part of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObjectPart {
+    /// From where it was asked for.
+    pub bytes: Vec<u8>,
+    /// The size of the whole object.
+    pub total: u64,
+}
+
 /// A table's size and upkeep, as the database's own statistics have it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableStatistics {

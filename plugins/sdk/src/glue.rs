@@ -5,14 +5,14 @@
 use std::time::Duration;
 
 use crate::data::{
-    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter, IndexStatistics, Page,
-    Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
+    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter, IndexStatistics, Listing,
+    Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
 };
 use crate::insight::{Part, TableSize};
 use crate::params::{self, FromParam};
 use crate::{
     Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Failure, Files, Http, Instant, Level, Log,
-    Measurement, Measurements, Outcome, Report,
+    Measurement, Measurements, Outcome, Report, Storage,
 };
 
 #[expect(
@@ -440,5 +440,49 @@ impl Http for Imports {
     ) -> Result<Response, Error> {
         let headers = headers_out(headers);
         Ok(response_in(wit::http::post(origin, path, &headers, body)?))
+    }
+}
+
+fn object_in(object: wit::storage::Object) -> Object {
+    Object {
+        key: object.key,
+        bytes: object.bytes,
+        modified: Instant::from_micros(object.modified),
+    }
+}
+
+impl Storage for Imports {
+    fn list_objects(
+        &mut self,
+        storage: &str,
+        prefix: &str,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Listing, Error> {
+        let page = wit::storage::list(storage, prefix, cursor, max)?;
+        Ok(Listing {
+            objects: page.objects.into_iter().map(object_in).collect(),
+            cursor: page.cursor,
+        })
+    }
+
+    fn object(&mut self, storage: &str, key: &str) -> Result<Option<Object>, Error> {
+        Ok(wit::storage::head(storage, key)?.map(object_in))
+    }
+
+    fn read_object(&mut self, storage: &str, key: &str, from: u64, max: u32) -> Result<ObjectPart, Error> {
+        let part = wit::storage::get(storage, key, from, max)?;
+        Ok(ObjectPart {
+            bytes: part.bytes,
+            total: part.total,
+        })
+    }
+
+    fn put_object(&mut self, storage: &str, key: &str, content: &[u8]) -> Result<Object, Error> {
+        Ok(object_in(wit::storage::put(storage, key, content)?))
+    }
+
+    fn remove_object(&mut self, storage: &str, key: &str) -> Result<bool, Error> {
+        Ok(wit::storage::remove(storage, key)?)
     }
 }

@@ -5,8 +5,8 @@
 //! given are those of the configuration (`temp`, `app`), never paths or URLs.
 
 use crate::data::{
-    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter, IndexStatistics, Page, Removal,
-    Response, Rows, Summary, TableStatistics, Upkeep, Value,
+    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter, IndexStatistics, Listing, Object,
+    ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
 };
 use crate::insight::{Part, TableSize};
 use crate::{Error, Instant, Measurement};
@@ -154,7 +154,37 @@ pub trait Http {
     ) -> Result<Response, Error>;
 }
 
-/// All of it. A component imports only what its plugin calls.
-pub trait Host: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http {}
+/// Whole objects in granted storages. An object is published whole, and never changed.
+pub trait Storage {
+    /// Up to `max` objects whose keys begin with `prefix`, which need not end at a slash.
+    fn list_objects(
+        &mut self,
+        storage: &str,
+        prefix: &str,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Listing, Error>;
 
-impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http> Host for H {}
+    /// Size and age of an object; none when it is not there.
+    fn object(&mut self, storage: &str, key: &str) -> Result<Option<Object>, Error>;
+
+    /// Up to `max` bytes, and never more than 1 MiB, from byte `from` on.
+    fn read_object(&mut self, storage: &str, key: &str, from: u64, max: u32) -> Result<ObjectPart, Error>;
+
+    /// Puts a new object. A key that is taken is an error, and its object stays.
+    fn put_object(&mut self, storage: &str, key: &str, content: &[u8]) -> Result<Object, Error>;
+
+    /// Removes an object, if the guards let it; false when it is not there.
+    fn remove_object(&mut self, storage: &str, key: &str) -> Result<bool, Error>;
+}
+
+/// All of it. A component imports only what its plugin calls.
+pub trait Host:
+    Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http + Storage
+{
+}
+
+impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http + Storage> Host
+    for H
+{
+}

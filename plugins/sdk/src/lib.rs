@@ -42,10 +42,13 @@ pub mod text;
 pub use context::Context;
 pub use data::{
     Bucket, Condition, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter,
-    IndexStatistics, Operator, Page, Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
+    IndexStatistics, Listing, Object, ObjectPart, Operator, Page, Removal, Response, Rows, Summary,
+    TableStatistics, Upkeep, Value,
 };
 pub use error::{Batches, Error, Failure, in_batches};
-pub use host::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, Files, Host, Http, Level, Log, Measurements};
+pub use host::{
+    DatabaseRead, DatabaseUpkeep, DatabaseWrite, Files, Host, Http, Level, Log, Measurements, Storage,
+};
 pub use insight::{Part, TableSize};
 pub use instant::Instant;
 pub use outcome::{Finding, Measurement, Outcome, Report, Severity, Unit};

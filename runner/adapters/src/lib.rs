@@ -1,4 +1,4 @@
-//! The only crate that touches databases, files, clocks and secrets: it implements the ports of `sereno-core`.
+//! The only crate that touches databases, files, storages, clocks and secrets: it implements the ports of `sereno-core`.
 //!
 //! Nothing here decides what may be done; that is core's, before a port is called.
 
@@ -9,4 +9,5 @@ pub mod http;
 pub mod ledger;
 pub mod secrets;
 pub mod sinks;
+pub mod storage;
 pub mod targets;

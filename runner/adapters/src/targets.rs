@@ -1,4 +1,4 @@
-//! Opens the databases, directories and origins of a configuration, each when it is first wanted.
+//! Opens the databases, directories, origins and storages of a configuration, each when it is first wanted.
 //!
 //! Secrets are resolved here and not before: a job that uses one database needs only that database's secrets. Nothing
 //! connects yet; a database does that at its first call. That a SQLite file is there is looked at.
@@ -9,16 +9,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use sereno_core::job::{Config, DatabaseTarget, DirectoryTarget, OriginTarget, SecretText};
+use sereno_core::job::{
+    Config, DatabaseTarget, DirectoryTarget, OriginTarget, SecretText, StoragePlace, StorageTarget,
+};
 use sereno_core::name::TargetName;
 use sereno_core::ports::database::{Database, DatabaseError};
 use sereno_core::ports::files::{Directory, FilesError};
 use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::plugins::Targets;
+use sereno_core::ports::storage::{Storage, StorageError};
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::secrets::Secrets;
-use crate::{database, files, http};
+use crate::{database, files, http, storage};
 
 /// The targets of one configuration.
 pub struct ConfiguredTargets {
@@ -26,6 +29,7 @@ pub struct ConfiguredTargets {
     databases: BTreeMap<TargetName, DatabaseTarget>,
     directories: BTreeMap<TargetName, DirectoryTarget>,
     origins: BTreeMap<TargetName, OriginTarget>,
+    storages: BTreeMap<TargetName, StorageTarget>,
     /// Once opened, a database is the same for all runs of the process, with its connections and its pace.
     opened: Mutex<BTreeMap<TargetName, Arc<dyn Database>>>,
 }
@@ -38,6 +42,7 @@ impl ConfiguredTargets {
             databases: config.databases.clone(),
             directories: config.directories.clone(),
             origins: config.origins.clone(),
+            storages: config.storages.clone(),
             opened: Mutex::default(),
         }
     }
@@ -118,6 +123,31 @@ impl Targets for ConfiguredTargets {
             allow_private: target.allow_private,
             headers: headers.collect::<Result<_, HttpError>>()?,
         })
+    }
+
+    /// Opened anew each time, as a directory is.
+    async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
+        let target = self.storages.get(name).ok_or_else(|| StorageError::NotFound {
+            what: format!("[storage.{name}] in the configuration"),
+        })?;
+        match &target.place {
+            StoragePlace::Folder(path) => storage::local::open(self.secrets.folder().join(path)).await,
+            StoragePlace::S3(place) => {
+                let resolve = |text: &SecretText| {
+                    self.secrets.resolve(text.reference()).map_err(|error| {
+                        StorageError::Invalid(format!("a value of [storage.{name}]: {error}"))
+                    })
+                };
+                let optional = |text: &Option<SecretText>| text.as_ref().map(resolve).transpose();
+                storage::open_s3(&storage::S3Options {
+                    url: resolve(&place.url)?,
+                    region: optional(&place.region)?,
+                    endpoint: optional(&place.endpoint)?,
+                    access_key_id: optional(&place.access_key_id)?,
+                    secret_access_key: optional(&place.secret_access_key)?,
+                })
+            }
+        }
     }
 }
 

@@ -221,6 +221,9 @@ impl From<DispatchError> for Failure {
                 "origin",
                 Some(format!("look at `url` and `headers` under [origin.{name}]")),
             ),
+            DispatchError::Storage { name, .. } => {
+                ("storage", Some(format!("look at `url` under [storage.{name}]")))
+            }
             DispatchError::Ledger(LedgerError::NoRun(_)) => (
                 "no-run",
                 Some("`sereno runs list` has the ids of the newest".to_owned()),

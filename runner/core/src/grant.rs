@@ -23,16 +23,19 @@ pub enum Interface {
     Files,
     /// Requests to an origin of the web.
     Http,
+    /// Whole objects in a storage.
+    Storage,
 }
 
 impl Interface {
     /// Every interface that needs a grant, with its name in `wit/`.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("database-read", Self::DatabaseRead),
         ("database-write", Self::DatabaseWrite),
         ("database-upkeep", Self::DatabaseUpkeep),
         ("files", Self::Files),
         ("http", Self::Http),
+        ("storage", Self::Storage),
     ];
 
     /// The interface called `text`.
@@ -59,6 +62,7 @@ impl Interface {
             Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
             Self::Files => &[Verb::Read, Verb::Remove],
             Self::Http => &[Verb::Get, Verb::Post],
+            Self::Storage => &[Verb::Read, Verb::Write, Verb::Remove],
         }
     }
 }
@@ -79,17 +83,19 @@ pub enum Verb {
     Analyze,
     /// REINDEX.
     Reindex,
-    /// Remove files.
+    /// Remove files or objects.
     Remove,
     /// Ask an origin.
     Get,
     /// Ask an origin with a body, or tell it something.
     Post,
+    /// Put new objects into a storage.
+    Write,
 }
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
@@ -99,6 +105,7 @@ impl Verb {
         ("remove", Self::Remove),
         ("get", Self::Get),
         ("post", Self::Post),
+        ("write", Self::Write),
     ];
 
     /// The verb called `text`.
@@ -151,6 +158,8 @@ pub enum Path {
     Directory(TargetName),
     /// `origin.N`.
     Origin(TargetName),
+    /// `storage.N`.
+    Storage(TargetName),
 }
 
 impl Path {
@@ -165,6 +174,7 @@ impl Path {
             }
             Self::Directory(name) => format!("directory.{name}"),
             Self::Origin(name) => format!("origin.{name}"),
+            Self::Storage(name) => format!("storage.{name}"),
         }
     }
 
@@ -175,7 +185,7 @@ impl Path {
             | Self::AllTables(database)
             | Self::Whole(database)
             | Self::Query(database, _) => Some(database),
-            Self::Directory(_) | Self::Origin(_) => None,
+            Self::Directory(_) | Self::Origin(_) | Self::Storage(_) => None,
         }
     }
 
@@ -229,6 +239,7 @@ impl fmt::Display for Path {
             Self::Query(database, query) => write!(f, "database.{database}.queries.{query}"),
             Self::Directory(name) => write!(f, "directory.{name}"),
             Self::Origin(name) => write!(f, "origin.{name}"),
+            Self::Storage(name) => write!(f, "storage.{name}"),
         }
     }
 }
@@ -452,7 +463,8 @@ impl Authority {
         self.needs.iter().map(|need| need.interface).collect()
     }
 
-    /// What the job will change: the scopes that it leases.
+    /// What the job will change: the scopes that it leases. New objects are in nobody's way: they are made whole, under
+    /// keys that are not taken.
     pub fn changes(&self) -> BTreeSet<Path> {
         self.needs
             .iter()
@@ -468,6 +480,7 @@ impl Authority {
                     .tables(database, verb)
                     .map(|table| Path::Table(database.clone(), table.clone()))
                     .collect::<Vec<_>>(),
+                Path::Storage(_) if verb == Verb::Write => Vec::new(),
                 on if self.grants.on(on).contains(&verb) => vec![on.clone()],
                 _ => Vec::new(),
             })

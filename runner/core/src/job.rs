@@ -34,6 +34,8 @@ pub struct Config {
     pub directories: BTreeMap<TargetName, DirectoryTarget>,
     /// By name.
     pub origins: BTreeMap<TargetName, OriginTarget>,
+    /// By name.
+    pub storages: BTreeMap<TargetName, StorageTarget>,
     /// `[plugin.NAME]`: where a plugin is, if not beside the configuration or the program.
     pub plugins: BTreeMap<PluginName, PathBuf>,
     /// `[sink.NAME.KIND]`, by name.
@@ -208,6 +210,40 @@ pub struct OriginTarget {
     pub timeout: Duration,
     /// Bytes of one answer at most.
     pub max_response: u64,
+}
+
+/// `[storage.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageTarget {
+    /// Where its objects are.
+    pub place: StoragePlace,
+    /// This machine's, or the same for all.
+    pub scope: Scope,
+}
+
+/// Where a storage's objects are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoragePlace {
+    /// In files below this folder, which is absolute.
+    Folder(PathBuf),
+    /// In a bucket.
+    S3(Box<S3Place>),
+}
+
+/// A part of a bucket that speaks S3's protocol. What is absent is found as AWS's tools find it: in the environment, or
+/// from the machine's own role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Place {
+    /// `s3://bucket/prefix`, references unresolved.
+    pub url: SecretText,
+    /// `us-east-1`.
+    pub region: Option<SecretText>,
+    /// A server other than AWS.
+    pub endpoint: Option<SecretText>,
+    /// Who asks.
+    pub access_key_id: Option<SecretText>,
+    /// Its proof.
+    pub secret_access_key: Option<SecretText>,
 }
 
 /// Whose a target is.

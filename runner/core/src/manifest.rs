@@ -92,6 +92,8 @@ pub enum ParamKind {
     Directory,
     /// The name of a configured origin.
     Origin,
+    /// The name of a configured storage.
+    Storage,
     /// A table, as `schema.table` or bare.
     Table,
     /// A column.

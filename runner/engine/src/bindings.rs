@@ -9,5 +9,5 @@ wasmtime::component::bindgen!({
 });
 
 pub(crate) use sereno::plugin::{
-    database_read, database_upkeep, database_write, files, http, log, measurements, types,
+    database_read, database_upkeep, database_write, files, http, log, measurements, storage, types,
 };

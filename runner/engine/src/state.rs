@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sereno_core::capability::{DatabaseCapability, DirectoryCapability, OriginCapability};
+use sereno_core::capability::{DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability};
 use sereno_core::effect::Book;
 use sereno_core::grant::{Denied, Interface, Path, Verb};
 use sereno_core::job::Limits;
@@ -147,6 +147,18 @@ impl Reach {
         self.authorize(Interface::Http, verb, &path)?;
         self.capabilities
             .origins
+            .get(&name)
+            .cloned()
+            .ok_or_else(|| denied(&path, verb))
+    }
+
+    /// The storage called `name`, if this call may be made on it.
+    pub(crate) fn storage(&self, verb: Verb, name: &str) -> Result<Arc<StorageCapability>, CallError> {
+        let name = target(name)?;
+        let path = Path::Storage(name.clone());
+        self.authorize(Interface::Storage, verb, &path)?;
+        self.capabilities
+            .storages
             .get(&name)
             .cloned()
             .ok_or_else(|| denied(&path, verb))

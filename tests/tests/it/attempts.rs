@@ -19,6 +19,7 @@ use sereno_core::ports::files::{
 use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::ledger::{Flag, RunQuery, Start};
 use sereno_core::ports::plugins::Targets;
+use sereno_core::ports::storage::{Storage, StorageError};
 use sereno_core::report::{Effect, Report};
 use sereno_core::run::{Mode, Outcome, RunEvent, RunRequest, Skip};
 use sereno_core::value::{FileFilter, Filter, Operator, Value};
@@ -124,6 +125,10 @@ impl Targets for Late {
 
     async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError> {
         self.targets.origin(name).await
+    }
+
+    async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
+        self.targets.storage(name).await
     }
 }
 
@@ -246,6 +251,10 @@ impl Targets for Muted {
 
     async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError> {
         self.0.origin(name).await
+    }
+
+    async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
+        self.0.storage(name).await
     }
 }
 

@@ -15,5 +15,6 @@ mod ledger_faults;
 mod rounds;
 mod runs;
 mod scenarios;
+mod storage;
 mod targets;
 mod watch;

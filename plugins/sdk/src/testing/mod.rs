@@ -17,6 +17,7 @@
 mod database;
 mod files;
 mod http;
+mod storage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use database::{FakeDatabase, FakeTable};
 pub use files::FakeDirectory;
 pub use http::FakeOrigin;
+pub use storage::FakeStorage;
 
 use crate::{Context, Error, Instant, Level, Log, Measurement, Measurements};
 
@@ -74,6 +76,7 @@ pub struct FakeHost {
     directories: BTreeMap<String, FakeDirectory>,
     databases: BTreeMap<String, FakeDatabase>,
     origins: BTreeMap<String, FakeOrigin>,
+    storages: BTreeMap<String, FakeStorage>,
     scripted: Vec<Scripted>,
     counts: BTreeMap<&'static str, usize>,
     /// Readings, in order.
@@ -109,6 +112,11 @@ impl FakeHost {
     /// The database `name`, made when it is not there yet.
     pub fn database(&mut self, name: &str) -> &mut FakeDatabase {
         self.databases.entry(name.to_owned()).or_default()
+    }
+
+    /// The storage `name`, made when it is not there yet.
+    pub fn storage(&mut self, name: &str) -> &mut FakeStorage {
+        self.storages.entry(name.to_owned()).or_default()
     }
 
     /// The origin `name`, made when it is not there yet.

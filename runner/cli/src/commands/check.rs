@@ -128,6 +128,10 @@ fn of_error(section: &str, error: DispatchError, spans: &Spans) -> Vec<Diagnosti
             let path = format!("origin.{name}.url");
             vec![of_failure("target", &path, error.into(), spans)]
         }
+        DispatchError::Storage { ref name, .. } => {
+            let path = format!("storage.{name}.url");
+            vec![of_failure("target", &path, error.into(), spans)]
+        }
         error => vec![of_failure("target", section, error.into(), spans)],
     }
 }

@@ -43,8 +43,12 @@ fn in_order(source: &Source, config: &Config) -> String {
     let count = |count: usize, one: &str, many: &str| {
         show_counted(u64::try_from(count).unwrap_or(u64::MAX), one, many)
     };
+    let storages = match config.storages.len() {
+        0 => String::new(),
+        storages => format!(", {}", count(storages, "storage", "storages")),
+    };
     format!(
-        "{} is in order: {}, {}, {}\n",
+        "{} is in order: {}, {}, {}{storages}\n",
         source.file.display(),
         count(config.jobs.len(), "job", "jobs"),
         count(config.databases.len(), "database", "databases"),

@@ -128,6 +128,7 @@ fn kind(kind: &ParamKind) -> String {
         ParamKind::Database => "database".to_owned(),
         ParamKind::Directory => "directory".to_owned(),
         ParamKind::Origin => "origin".to_owned(),
+        ParamKind::Storage => "storage".to_owned(),
         ParamKind::Table => "table".to_owned(),
         ParamKind::Column => "column".to_owned(),
         ParamKind::Index => "index".to_owned(),

@@ -135,6 +135,7 @@ fn words(effect: &Effect) -> String {
         Verb::Analyze => "analyzing",
         Verb::Reindex => "reindexing",
         Verb::Post => "posting to",
+        Verb::Write => "writing to",
         Verb::Read | Verb::Query | Verb::Get => "reading",
     };
     let amount = if effect.done > 0 && effect.planned > effect.done {

@@ -67,7 +67,11 @@ fn amount(effect: &Effect, mode: Mode) -> String {
     } else if let Some(share) = effect.total.and_then(|total| share(count, total)) {
         text.push_str(&format!(" ({share})"));
     }
-    let way = if effect.verb == Verb::Post { "to" } else { "from" };
+    let way = if matches!(effect.verb, Verb::Post | Verb::Write) {
+        "to"
+    } else {
+        "from"
+    };
     text.push_str(&format!(" {way} {}", place(&effect.on)));
     if !effect.what.is_empty() && many != "directories" {
         text.push_str(&format!(", {}", effect.what));
@@ -114,6 +118,8 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Analyze, Mode::Apply) => "analyzed",
         (Verb::Reindex, Mode::Plan) => "would reindex",
         (Verb::Reindex, Mode::Apply) => "reindexed",
+        (Verb::Write, Mode::Plan) => "would write",
+        (Verb::Write, Mode::Apply) => "wrote",
         (Verb::Post, Mode::Plan) => "would post",
         (Verb::Post, Mode::Apply) => "posted",
         (Verb::Read | Verb::Query | Verb::Get, Mode::Plan) => "would read",

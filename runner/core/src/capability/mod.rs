@@ -6,6 +6,7 @@
 mod database;
 mod files;
 mod http;
+mod storage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::value::{Instant, show_instant};
 pub use database::DatabaseCapability;
 pub use files::DirectoryCapability;
 pub use http::OriginCapability;
+pub use storage::{StorageCapability, WRITTEN_BYTES_MAX};
 
 /// How much more than its plan an apply may change before it is something else than what was consented to.
 const PLAN_TOLERANCE: f64 = 1.1;

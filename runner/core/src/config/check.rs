@@ -59,7 +59,7 @@ pub fn check_job(config: &Config, job: &Job, manifest: &Manifest, spans: &Spans)
     mistakes
 }
 
-/// Databases, directories and origins that a param names must be configured.
+/// Databases, directories, origins and storages that a param names must be configured.
 fn check_targets(
     config: &Config,
     param: &Param,
@@ -77,6 +77,9 @@ fn check_targets(
         }
         (ParamKind::Origin, Json::String(name)) => {
             mistakes.extend(unknown(name, "origin", config.origins.keys(), path, spans));
+        }
+        (ParamKind::Storage, Json::String(name)) => {
+            mistakes.extend(unknown(name, "storage", config.storages.keys(), path, spans));
         }
         (ParamKind::List(items), Json::Array(values)) => {
             for (place, value) in values.iter().enumerate() {

@@ -117,7 +117,7 @@ pub(super) fn absolute(folder: &Path, text: &str) -> PathBuf {
     path
 }
 
-fn unfit(path: &Path) -> Option<&'static str> {
+pub(super) fn unfit(path: &Path) -> Option<&'static str> {
     if SYSTEM_ROOTS.iter().any(|root| path.starts_with(root)) {
         return Some("belongs to the system");
     }

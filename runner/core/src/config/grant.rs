@@ -41,9 +41,12 @@ pub(super) static GRANT: Shape = Shape {
         },
         Key {
             name: "storage",
-            kind: Kind::Later,
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::List(&Kind::OneOf(&texts::STORAGE_VERB)),
+            },
             presence: Presence::Optional,
-            doc: "",
+            doc: "`read`, `write`, `remove`, by the name of the storage.",
         },
     ],
 };
@@ -154,6 +157,18 @@ pub(super) fn read(
         }
         grants
             .entry(Path::Origin(name))
+            .or_default()
+            .extend(verbs_of(&entry.node));
+    }
+    for entry in node.entries_of("storage") {
+        let Ok(name) = entry.key.parse::<TargetName>() else {
+            continue;
+        };
+        if !config.storages.contains_key(&name) {
+            mistakes.push(unknown_target(entry, "storage", config.storages.keys()));
+        }
+        grants
+            .entry(Path::Storage(name))
             .or_default()
             .extend(verbs_of(&entry.node));
     }

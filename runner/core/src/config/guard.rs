@@ -39,7 +39,7 @@ pub(super) static GUARD: Shape = Shape {
                 max: COUNT_MAX,
             },
             presence: Presence::Default("100000"),
-            doc: "Files that a run may remove.",
+            doc: "Files or objects that a run may remove.",
         },
         Key {
             name: "max_files_percent",
@@ -54,7 +54,7 @@ pub(super) static GUARD: Shape = Shape {
             name: "max_bytes",
             kind: Kind::Size { min: 1, max: 1 << 50 },
             presence: Presence::Default("\"10 GiB\""),
-            doc: "Bytes of files that a run may remove.",
+            doc: "Bytes of files or objects that a run may remove.",
         },
         Key {
             name: "retention_floor",

@@ -24,6 +24,7 @@ mod secret;
 pub(crate) mod shape;
 mod sink;
 mod spans;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod texts;
@@ -90,6 +91,15 @@ static ROOT: Shape = Shape {
             doc: "Origins of the web that jobs may send requests to, by name.",
         },
         Key {
+            name: "storage",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::Table(&storage::STORAGE),
+            },
+            presence: Presence::Optional,
+            doc: "Places for archives, backups and reports, by name.",
+        },
+        Key {
             name: "plugin",
             kind: Kind::Map {
                 key: &texts::PLUGIN_NAME,
@@ -145,12 +155,6 @@ static ROOT: Shape = Shape {
             },
             presence: Presence::Optional,
             doc: "Where messages go, by name; each has one kind.",
-        },
-        Key {
-            name: "storage",
-            kind: Kind::Later,
-            presence: Presence::Optional,
-            doc: "",
         },
         Key {
             name: "lambda",
@@ -219,6 +223,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         databases: database::read(&root, &mut mistakes),
         directories: directory::read(&root, folder, &mut mistakes),
         origins: http::read(&root, &mut mistakes),
+        storages: storage::read(&root, folder, &mut mistakes),
         plugins: plugin::read(&root, folder),
         sinks: sink::read(&root, &mut mistakes),
         alert_sinks: Vec::new(),

@@ -316,7 +316,7 @@ const TERRIBLE_LIST: &[&str] = &[
     "bad-root: \"remove\"",
     "unknown-target: tmp",
     "unknown-target: apps",
-    "not-yet: storage",
+    "unknown-target: x",
     "wrong-type: \"two\"",
     "bad-value: \"arn:aws:x\"",
     "bad-name: Bad",

@@ -267,6 +267,12 @@ pub(super) static ORIGIN_VERB: Choice = Choice {
     texts: &["get", "post"],
 };
 
+pub(super) static STORAGE_VERB: Choice = Choice {
+    what: "a verb of a storage",
+    code: "bad-verb",
+    texts: &["read", "write", "remove"],
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -282,6 +288,7 @@ mod tests {
             &QUERY_VERB,
             &DIRECTORY_VERB,
             &ORIGIN_VERB,
+            &STORAGE_VERB,
         ];
         let granted: BTreeSet<&str> = choices.iter().flat_map(|choice| choice.texts).copied().collect();
         let offered: BTreeSet<&str> = Interface::ALL

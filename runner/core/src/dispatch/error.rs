@@ -7,6 +7,7 @@ use crate::ports::files::FilesError;
 use crate::ports::http::HttpError;
 use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::PluginError;
+use crate::ports::storage::StorageError;
 use crate::report::Report;
 use crate::run::{Outcome, RunRequest};
 
@@ -85,6 +86,14 @@ pub enum DispatchError {
         /// Why.
         source: HttpError,
     },
+    /// A storage cannot be opened. Exit 2: it is a matter of configuration.
+    #[error("storage.{name}: {source}")]
+    Storage {
+        /// Which.
+        name: String,
+        /// Why.
+        source: StorageError,
+    },
     /// The ledger failed. Exit 7 when out of reach, else 1.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -143,6 +152,7 @@ impl DispatchError {
             | Self::NoRound(_)
             | Self::Directory { .. }
             | Self::Origin { .. }
+            | Self::Storage { .. }
             | Self::Plugin(PluginError::NotFound { .. })
             | Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. })
             | Self::Database {

@@ -10,15 +10,16 @@ use serde_json::Value as Json;
 use super::{DispatchError, Problem, Services};
 use crate::config::diagnostic::did_you_mean;
 use crate::grant::{Authority, Denied, Need, Path, Verb};
-use crate::job::{Config, DatabaseTarget, Job, Scope};
+use crate::job::{Config, DatabaseTarget, Job, Scope, SecretText, StoragePlace};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
-use crate::plan::{PlannedDatabase, PlannedDirectory, PlannedOrigin};
+use crate::plan::{PlannedDatabase, PlannedDirectory, PlannedOrigin, PlannedStorage};
 use crate::ports::database::{Database, DatabaseError, Wanted};
 use crate::ports::files::Directory;
 use crate::ports::http::HttpOrigin;
 use crate::ports::plugins::PluginInfo;
-use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory};
+use crate::ports::storage::Storage;
+use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory, UnreachedStorage};
 use crate::run::{Mode, RunRequest, Work, digest};
 
 /// A request that makes sense, as far as files and manifests can tell.
@@ -50,7 +51,7 @@ impl Examined {
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 Some(name)
             }
-            Path::Directory(_) | Path::Origin(_) => None,
+            Path::Directory(_) | Path::Origin(_) | Path::Storage(_) => None,
         })
     }
 
@@ -66,6 +67,14 @@ impl Examined {
     pub fn origins(&self) -> BTreeSet<TargetName> {
         self.names(|path| match path {
             Path::Origin(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// The storages among the targets.
+    pub fn storages(&self) -> BTreeSet<TargetName> {
+        self.names(|path| match path {
+            Path::Storage(name) => Some(name),
             _ => None,
         })
     }
@@ -123,6 +132,10 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
                 ("directory", name, found.map(|found| found.scope == Scope::Host))
             }
             Path::Origin(name) => ("origin", name, config.origins.get(name).map(|_| false)),
+            Path::Storage(name) => {
+                let found = config.storages.get(name);
+                ("storage", name, found.map(|found| found.scope == Scope::Host))
+            }
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 let found = config.databases.get(name);
                 ("database", name, found.map(DatabaseTarget::is_of_host))
@@ -136,22 +149,14 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     }
     if !unknown.is_empty() {
         let problem = |(section, name): (&str, &TargetName)| {
-            let (sought, known): (_, Vec<&str>) = match section {
-                "database" => {
-                    let known = config.databases.keys().map(TargetName::as_str);
-                    (Sought::Database(name), known.collect())
-                }
-                "origin" => {
-                    let known = config.origins.keys().map(TargetName::as_str);
-                    (Sought::Origin(name), known.collect())
-                }
-                _ => {
-                    let known = config.directories.keys().map(TargetName::as_str);
-                    (Sought::Directory(name), known.collect())
-                }
+            let (sought, known): (_, Vec<&TargetName>) = match section {
+                "database" => (Sought::Database(name), config.databases.keys().collect()),
+                "origin" => (Sought::Origin(name), config.origins.keys().collect()),
+                "storage" => (Sought::Storage(name), config.storages.keys().collect()),
+                _ => (Sought::Directory(name), config.directories.keys().collect()),
             };
             let place = plugin.manifest.param_naming(&params, sought);
-            let meant = did_you_mean(name.as_str(), known.iter().copied());
+            let meant = did_you_mean(name.as_str(), known.iter().map(|name| name.as_str()));
             Problem::new(
                 at(place.as_deref().unwrap_or_default()),
                 format!("there is no `{section}.{name}`"),
@@ -195,7 +200,8 @@ fn identity(config: &Config, target: &str) -> Json {
         let what = [origin.allow_private, origin.query];
         return serde_json::json!([target, origin.url.reference(), what]);
     }
-    serde_json::json!([
+    let storage = name("storage.").and_then(|name| config.storages.get(&name));
+    let mut identity = serde_json::json!([
         target,
         database.map(|database| {
             let zone = database.timezone.to_string();
@@ -207,7 +213,17 @@ fn identity(config: &Config, target: &str) -> Json {
             ])
         }),
         directory.map(|directory| serde_json::json!([directory.path, directory.scope])),
-    ])
+    ]);
+    if let (Json::Array(parts), Some(storage)) = (&mut identity, storage) {
+        parts.push(match &storage.place {
+            StoragePlace::Folder(path) => serde_json::json!([path, storage.scope]),
+            StoragePlace::S3(s3) => {
+                let endpoint = s3.endpoint.as_ref().map(SecretText::reference);
+                serde_json::json!([s3.url.reference(), endpoint, storage.scope])
+            }
+        });
+    }
+    identity
 }
 
 /// The opened targets of a run; in a plan, behind the decorators that change nothing.
@@ -219,6 +235,8 @@ pub struct Opened {
     pub directories: BTreeMap<TargetName, Arc<dyn Directory>>,
     /// By name.
     pub origins: BTreeMap<TargetName, Arc<dyn HttpOrigin>>,
+    /// By name.
+    pub storages: BTreeMap<TargetName, Arc<dyn Storage>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
     pub unreached: Arc<Vec<DispatchError>>,
     /// What the job may do, with every table named that a grant on all of them stands for.
@@ -284,6 +302,30 @@ pub async fn preflight(
         };
         opened.origins.insert(name, origin);
     }
+    for name in examined.storages() {
+        let source = match services.targets.storage(&name).await {
+            Ok(storage) => {
+                let storage = match mode {
+                    Mode::Plan => Arc::new(PlannedStorage::new(storage)),
+                    Mode::Apply => storage,
+                };
+                opened.storages.insert(name, storage);
+                continue;
+            }
+            Err(source) => source,
+        };
+        let unreached =
+            UnreachedStorage::of(&source).filter(|_| examined.only_reads(&Path::Storage(name.clone())));
+        let error = DispatchError::Storage {
+            name: name.to_string(),
+            source,
+        };
+        let Some(unreached) = unreached else {
+            return Err(error);
+        };
+        reasons.push(error);
+        opened.storages.insert(name, Arc::new(unreached));
+    }
     let mut problems = Vec::new();
     let mut authority = Authority::clone(&opened.authority);
     for name in examined.databases() {
@@ -319,7 +361,7 @@ pub async fn preflight(
         opened.databases.insert(name, Arc::new(unreached));
     }
     if opened.origins.is_empty()
-        && reasons.len() == opened.databases.len() + opened.directories.len()
+        && reasons.len() == opened.databases.len() + opened.directories.len() + opened.storages.len()
         && let Some(error) = reasons.pop()
     {
         return Err(error);

@@ -12,7 +12,7 @@ use super::examine::{Examined, Opened};
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
 use super::{DispatchError, Services, Stop, asked_to_stop};
-use crate::capability::{DatabaseCapability, DirectoryCapability, Hold, OriginCapability};
+use crate::capability::{DatabaseCapability, DirectoryCapability, Hold, OriginCapability, StorageCapability};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::FenceKind;
@@ -175,11 +175,17 @@ fn capabilities(
         let origin = OriginCapability::new(name.clone(), Arc::clone(port), target, Arc::clone(hold));
         Some((name.clone(), Arc::new(origin)))
     });
+    let storages = admitted.opened.storages.iter().map(|(name, port)| {
+        let clock = Arc::clone(&services.clock);
+        let capability = StorageCapability::new(name.clone(), Arc::clone(port), clock, Arc::clone(hold));
+        (name.clone(), Arc::new(capability))
+    });
     Capabilities {
         authority: Arc::clone(authority),
         databases: databases.collect(),
         directories: directories.collect(),
         origins: origins.collect(),
+        storages: storages.collect(),
     }
 }
 

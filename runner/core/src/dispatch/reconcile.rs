@@ -70,21 +70,24 @@ fn missed(scope: &str, rows: u64) -> Effect {
     }
 }
 
-/// Batches of files that were begun and never recorded as done.
+/// Batches of files, and changes of objects, that were begun and never recorded as done.
 pub(super) fn open_intents(events: &[StoredEvent]) -> u64 {
     events.iter().fold(0, |open: u64, stored| match &stored.event {
         RunEvent::Intent { .. } => open + 1,
-        RunEvent::Effect { effect } if effect.verb == Verb::Remove && effect.unit == "files" => {
-            open.saturating_sub(1)
-        }
+        RunEvent::Effect { effect } if is_intended(effect) => open.saturating_sub(1),
         _ => open,
     })
+}
+
+/// True for what is written down before it is done.
+fn is_intended(effect: &Effect) -> bool {
+    effect.unit == "objects" || effect.verb == Verb::Remove && effect.unit == "files"
 }
 
 /// What a report says of them.
 pub(super) fn note_of_intents(open: u64) -> Option<String> {
     (open > 0)
-        .then(|| "a batch of files was begun and never recorded; some of its files may be gone".to_owned())
+        .then(|| "a change of files or objects was begun and never recorded; it may have been made, in part or as a whole".to_owned())
 }
 
 #[cfg(test)]

@@ -112,6 +112,10 @@ fn is_of_host(config: &Config, on: &Path) -> bool {
         Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
             config.databases.get(name).is_some_and(DatabaseTarget::is_of_host)
         }
+        Path::Storage(name) => config
+            .storages
+            .get(name)
+            .is_some_and(|storage| storage.scope == Scope::Host),
         Path::Origin(_) => false,
     }
 }

@@ -16,6 +16,8 @@ pub enum Sought<'a> {
     Directory(&'a TargetName),
     /// A configured origin.
     Origin(&'a TargetName),
+    /// A configured storage.
+    Storage(&'a TargetName),
     /// Whatever this says yes to, in this database.
     Within(&'a TargetName, &'a dyn Fn(&ParamKind, &str) -> bool),
 }
@@ -26,6 +28,7 @@ impl Sought<'_> {
             Self::Database(name) => *kind == ParamKind::Database && text == name.as_str(),
             Self::Directory(name) => *kind == ParamKind::Directory && text == name.as_str(),
             Self::Origin(name) => *kind == ParamKind::Origin && text == name.as_str(),
+            Self::Storage(name) => *kind == ParamKind::Storage && text == name.as_str(),
             Self::Within(_, is) => is(kind, text),
         }
     }

@@ -56,6 +56,7 @@ impl ParamKind {
             Self::Database => "database",
             Self::Directory => "directory",
             Self::Origin => "origin",
+            Self::Storage => "storage",
             Self::Table => "table",
             Self::Column => "column",
             Self::Index => "index",
@@ -78,6 +79,7 @@ impl ParamKind {
             Self::Database => "the name of a database",
             Self::Directory => "the name of a directory",
             Self::Origin => "the name of an origin",
+            Self::Storage => "the name of a storage",
             Self::Table => "the name of a table",
             Self::Column => "the name of a column",
             Self::Index => "the name of an index",
@@ -236,12 +238,13 @@ pub(super) fn settle(param: &Param, value: &Json, path: &str, errors: &mut Vec<P
                 );
             }
         },
-        (ParamKind::Database | ParamKind::Directory | ParamKind::Origin, Json::String(text)) => {
-            match text.parse::<TargetName>() {
-                Ok(_) => value.clone(),
-                Err(error) => return refuse_name(refuse, &error),
-            }
-        }
+        (
+            ParamKind::Database | ParamKind::Directory | ParamKind::Origin | ParamKind::Storage,
+            Json::String(text),
+        ) => match text.parse::<TargetName>() {
+            Ok(_) => value.clone(),
+            Err(error) => return refuse_name(refuse, &error),
+        },
         (ParamKind::Table, Json::String(text)) => match text.parse::<TableName>() {
             Ok(_) => value.clone(),
             Err(error) => return refuse_name(refuse, &error),

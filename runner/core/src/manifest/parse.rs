@@ -35,6 +35,7 @@ static KINDS: Choice = Choice {
         "database",
         "directory",
         "origin",
+        "storage",
         "table",
         "column",
         "index",
@@ -393,6 +394,7 @@ fn read_kind(node: &Node, name: &str, mistakes: &mut Vec<Diagnostic>) -> Option<
         "database" => ParamKind::Database,
         "directory" => ParamKind::Directory,
         "origin" => ParamKind::Origin,
+        "storage" => ParamKind::Storage,
         "table" => ParamKind::Table,
         "column" => ParamKind::Column,
         "index" => ParamKind::Index,
@@ -523,6 +525,7 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
         Interface::DatabaseRead | Interface::DatabaseUpkeep => fits(&[Slot::Table, Slot::Whole]),
         Interface::Files => fits(&[Slot::Directory]),
         Interface::Http => fits(&[Slot::Origin]),
+        Interface::Storage => fits(&[Slot::Storage]),
     };
     if !good {
         mistakes.push(

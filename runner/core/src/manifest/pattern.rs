@@ -29,6 +29,7 @@ pub(super) enum Slot {
     Query,
     Directory,
     Origin,
+    Storage,
 }
 
 impl Slot {
@@ -39,6 +40,7 @@ impl Slot {
             Self::Query => "a named query",
             Self::Directory => "a directory",
             Self::Origin => "an origin",
+            Self::Storage => "a storage",
         }
     }
 }
@@ -51,10 +53,11 @@ pub(super) enum PathPattern {
     Query(Template, Template),
     Directory(Template),
     Origin(Template),
+    Storage(Template),
 }
 
 const PATHS: &str = "a path is `database.{database}.tables.{table}`, `database.{database}.whole`, \
-                     `database.{database}.queries.NAME`, `directory.{directory}` or `origin.{origin}`";
+                     `database.{database}.queries.NAME`, `directory.{directory}`, `origin.{origin}` or `storage.{storage}`";
 
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, Complaint> {
@@ -260,6 +263,7 @@ impl PathPattern {
                 "directory",
             )?)),
             ["origin", origin] => Ok(Self::Origin(target(origin, &ParamKind::Origin, "origin")?)),
+            ["storage", storage] => Ok(Self::Storage(target(storage, &ParamKind::Storage, "storage")?)),
             _ => Err(Complaint::new(format!("`{text}` is not a path"), PATHS)),
         }
     }
@@ -271,13 +275,14 @@ impl PathPattern {
             Self::Query(..) => Slot::Query,
             Self::Directory(_) => Slot::Directory,
             Self::Origin(_) => Slot::Origin,
+            Self::Storage(_) => Slot::Storage,
         }
     }
 
     pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
             Self::Table(a, b) | Self::Query(a, b) => vec![a, b],
-            Self::Whole(a) | Self::Directory(a) | Self::Origin(a) => vec![a],
+            Self::Whole(a) | Self::Directory(a) | Self::Origin(a) | Self::Storage(a) => vec![a],
         }
     }
 
@@ -320,6 +325,7 @@ impl PathPattern {
             }
             Self::Directory(directory) => name(directory)?.map(Path::Directory),
             Self::Origin(origin) => name(origin)?.map(Path::Origin),
+            Self::Storage(storage) => name(storage)?.map(Path::Storage),
         })
     }
 }

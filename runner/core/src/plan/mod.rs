@@ -6,7 +6,9 @@
 mod database;
 mod files;
 mod http;
+mod storage;
 
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
 pub use http::PlannedOrigin;
+pub use storage::PlannedStorage;

@@ -11,5 +11,6 @@ pub mod insight;
 pub mod ledger;
 pub mod plugins;
 pub mod sinks;
+pub mod storage;
 pub mod unreached;
 pub mod watch;

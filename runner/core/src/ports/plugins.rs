@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value as Json;
 
-use crate::capability::{DatabaseCapability, DirectoryCapability, OriginCapability};
+use crate::capability::{DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::Limits;
@@ -16,6 +16,7 @@ use crate::name::{JobName, PluginName, RunId, TargetName};
 use crate::ports::database::Database;
 use crate::ports::files::Directory;
 use crate::ports::http::{HttpError, HttpOrigin};
+use crate::ports::storage::Storage;
 use crate::report::LimitsUsed;
 use crate::run::RunEvent;
 use crate::value::Instant;
@@ -83,6 +84,8 @@ pub struct Capabilities {
     pub directories: BTreeMap<TargetName, Arc<DirectoryCapability>>,
     /// Bounded, and planned.
     pub origins: BTreeMap<TargetName, Arc<OriginCapability>>,
+    /// Guarded, and planned or not.
+    pub storages: BTreeMap<TargetName, Arc<StorageCapability>>,
 }
 
 /// One call of a guest.
@@ -231,4 +234,10 @@ pub trait Targets: Send + Sync {
 
     /// The origin called `name`. Nothing connects yet.
     async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError>;
+
+    /// The storage called `name`.
+    async fn storage(
+        &self,
+        name: &TargetName,
+    ) -> Result<Arc<dyn Storage>, crate::ports::storage::StorageError>;
 }

@@ -13,6 +13,7 @@ use super::database::{
 };
 use super::files::{Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary};
 use super::insight::{Insight, Part, TableSize};
+use super::storage::{Download, Listing, Object, ObjectKey, Put, Storage, StorageError, Upload};
 use crate::grant::Verb;
 use crate::job::NamedQuery;
 use crate::name::{RunId, TableName};
@@ -266,6 +267,76 @@ impl Directory for UnreachedDirectory {
         _without: &[FileFilter],
         _allowance: Allowance,
     ) -> Result<Removal, FilesError> {
+        self.why()
+    }
+}
+
+/// A storage out of reach.
+pub struct UnreachedStorage {
+    operation: &'static str,
+    reason: String,
+}
+
+impl UnreachedStorage {
+    /// For what is out of reach; none for a mistake in the configuration, which stays one.
+    pub fn of(error: &StorageError) -> Option<Self> {
+        let (operation, reason) = match error {
+            StorageError::Unreachable { operation, reason } => (*operation, reason.clone()),
+            StorageError::Refused { operation, .. } => (*operation, error.to_string()),
+            StorageError::NotFound { .. } => ("open it", error.to_string()),
+            StorageError::Exists { .. } | StorageError::Invalid(_) => return None,
+        };
+        Some(Self { operation, reason })
+    }
+
+    fn why<T>(&self) -> Result<T, StorageError> {
+        Err(StorageError::Unreachable {
+            operation: self.operation,
+            reason: self.reason.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl Storage for UnreachedStorage {
+    async fn list(&self, _prefix: &str, _cursor: Option<&str>, _max: u32) -> Result<Listing, StorageError> {
+        self.why()
+    }
+
+    async fn head(&self, _key: &ObjectKey) -> Result<Option<Object>, StorageError> {
+        self.why()
+    }
+
+    async fn get(
+        &self,
+        _key: &ObjectKey,
+        _from: u64,
+        _max: u32,
+    ) -> Result<super::storage::Part, StorageError> {
+        self.why()
+    }
+
+    async fn put(&self, _key: &ObjectKey, _content: Vec<u8>, _put: Put) -> Result<Object, StorageError> {
+        self.why()
+    }
+
+    async fn preview_put(&self, _key: &ObjectKey, _bytes: u64, _put: Put) -> Result<Object, StorageError> {
+        self.why()
+    }
+
+    async fn remove(&self, _key: &ObjectKey) -> Result<Option<Object>, StorageError> {
+        self.why()
+    }
+
+    async fn preview_remove(&self, _key: &ObjectKey) -> Result<Option<Object>, StorageError> {
+        self.why()
+    }
+
+    async fn put_stream(&self, _key: &ObjectKey, _put: Put) -> Result<Box<dyn Upload>, StorageError> {
+        self.why()
+    }
+
+    async fn get_stream(&self, _key: &ObjectKey) -> Result<Box<dyn Download>, StorageError> {
         self.why()
     }
 }

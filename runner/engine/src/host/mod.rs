@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod log;
 mod measurements;
+mod storage;
 
 use std::collections::BTreeSet;
 
@@ -61,6 +62,7 @@ fn link_capability(l: &mut Linker<State>, interface: Interface) -> wasmtime::Res
             bindings::database_upkeep::add_to_linker::<_, HasSelf<State>>(l, |state| state)
         }
         Interface::Files => bindings::files::add_to_linker::<_, HasSelf<State>>(l, |state| state),
+        Interface::Storage => bindings::storage::add_to_linker::<_, HasSelf<State>>(l, |state| state),
         Interface::Http => bindings::http::add_to_linker::<_, HasSelf<State>>(l, |state| state),
     }
 }

@@ -15,7 +15,9 @@ mod bindings {
 
 pub use bindings::*;
 pub use sereno::plugin::types::{Condition, Continuation, Error, Finding, Report, Value};
-pub use sereno::plugin::{database_read, database_upkeep, database_write, files, http, log, measurements};
+pub use sereno::plugin::{
+    database_read, database_upkeep, database_write, files, http, log, measurements, storage,
+};
 
 /// What a guest's `run` answers.
 pub type Answer = Result<Outcome, Failure>;

@@ -4,6 +4,7 @@
 
 mod artefacts;
 mod stage;
+mod storage;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

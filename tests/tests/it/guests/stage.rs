@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sereno_adapters::clock::FakeClock;
-use sereno_core::capability::{DirectoryCapability, Hold, OriginCapability, Recorder};
+use sereno_core::capability::{DirectoryCapability, Hold, OriginCapability, Recorder, StorageCapability};
 use sereno_core::effect::Book;
 use sereno_core::grant::{Authority, Grants, Path, Verb};
 use sereno_core::guard::Guards;
@@ -21,6 +21,7 @@ use sereno_core::ports::files::{
 };
 use sereno_core::ports::http::HttpOrigin;
 use sereno_core::ports::plugins::{Activation, CallError, Capabilities, GuestEnd, LogSink, Plugins};
+use sereno_core::ports::storage::Storage;
 use sereno_core::report::{Effect, Finding, LimitsUsed, Measurement};
 use sereno_core::run::{Mode, RunEvent};
 use sereno_core::value::{FileFilter, Instant};
@@ -66,6 +67,7 @@ pub(super) struct Run {
     pub(super) directory: Arc<dyn Directory>,
     /// What is behind `origin.web`.
     pub(super) origin: Option<Arc<dyn HttpOrigin>>,
+    pub(super) storage: Option<Arc<dyn Storage>>,
     pub(super) cancel: watch::Receiver<bool>,
 }
 
@@ -99,6 +101,7 @@ impl Run {
             time_left: Duration::from_secs(120),
             directory: Arc::new(Still::default()),
             origin: None,
+            storage: None,
             cancel: watch::channel(false).1,
         }
     }
@@ -151,6 +154,11 @@ impl Run {
             let origin = OriginCapability::new(web(), port, &an_origin(), Arc::clone(&hold));
             (web(), Arc::new(origin))
         });
+        let storages = self.storage.into_iter().map(|port| {
+            let clock = Arc::new(FakeClock::at(scheduled_at()));
+            let storage = StorageCapability::new(reports(), port, clock, Arc::clone(&hold));
+            (reports(), Arc::new(storage))
+        });
         let activation = Activation {
             run: RunId::from_entropy(1),
             job: "a-job".parse().unwrap(),
@@ -165,6 +173,7 @@ impl Run {
                 databases: BTreeMap::new(),
                 directories: BTreeMap::from([(temp(), Arc::new(directory))]),
                 origins: origins.collect(),
+                storages: storages.collect(),
             },
             book: Arc::clone(&book),
             log: Arc::clone(&log) as Arc<dyn LogSink>,
@@ -210,6 +219,10 @@ fn an_origin() -> OriginTarget {
         timeout: Duration::from_secs(30),
         max_response: 8 << 20,
     }
+}
+
+pub(super) fn reports() -> TargetName {
+    "reports".parse().unwrap()
 }
 
 fn temp() -> TargetName {
