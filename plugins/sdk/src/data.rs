@@ -242,6 +242,29 @@ pub struct ObjectPart {
     pub total: u64,
 }
 
+/// A part of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// From the offset on.
+    pub bytes: Vec<u8>,
+    /// The whole file's size.
+    pub total: u64,
+}
+
+/// What a compression did, or in a plan would have done.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// Files compressed.
+    pub files: u64,
+    /// Their bytes before.
+    pub bytes: u64,
+    /// And after; in a plan a guess.
+    pub bytes_after: u64,
+    /// Those that were left, and why: `being-written`, `changed`, `name-taken`, `no-space`, `refused`, `gone`,
+    /// `not-matching`.
+    pub left: Vec<(Vec<u8>, String)>,
+}
+
 /// A table's size and upkeep, as the database's own statistics have it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableStatistics {

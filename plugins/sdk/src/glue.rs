@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use crate::data::{
-    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter, IndexStatistics, Listing,
-    Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
+    Bucket, Compression, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter,
+    IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
+    Upkeep, Value,
 };
 use crate::insight::{Part, TableSize};
 use crate::params::{self, FromParam};
@@ -291,6 +292,47 @@ impl Files for Imports {
             paths,
             &file_filter_out(filter),
         )?))
+    }
+
+    fn read_content(
+        &mut self,
+        directory: &str,
+        path: &[u8],
+        offset: u64,
+        max: u32,
+    ) -> Result<Content, Error> {
+        let content = wit::files::read_content(directory, path, offset, max)?;
+        Ok(Content {
+            bytes: content.bytes,
+            total: content.total,
+        })
+    }
+
+    fn rename(&mut self, directory: &str, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        Ok(wit::files::rename(directory, from, to)?)
+    }
+
+    fn compress(
+        &mut self,
+        directory: &str,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+    ) -> Result<Compression, Error> {
+        let done = wit::files::compress(directory, paths, &file_filter_out(filter))?;
+        Ok(Compression {
+            files: done.files,
+            bytes: done.bytes,
+            bytes_after: done.bytes_after,
+            left: done
+                .left
+                .into_iter()
+                .map(|file| (file.path, file.reason))
+                .collect(),
+        })
+    }
+
+    fn copy_truncate(&mut self, directory: &str, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        Ok(wit::files::copy_truncate(directory, from, to)?)
     }
 }
 

@@ -5,8 +5,9 @@
 //! given are those of the configuration (`temp`, `app`), never paths or URLs.
 
 use crate::data::{
-    Bucket, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter, IndexStatistics, Listing, Object,
-    ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics, Upkeep, Value,
+    Bucket, Compression, Content, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter,
+    IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
+    Upkeep, Value,
 };
 use crate::insight::{Part, TableSize};
 use crate::{Error, Instant, Measurement};
@@ -87,6 +88,24 @@ pub trait Files {
 
     /// Removes the named files, each only while it still matches.
     fn remove(&mut self, directory: &str, paths: &[Vec<u8>], filter: &FileFilter) -> Result<Removal, Error>;
+
+    /// Up to `max` bytes of one file; none at its end.
+    fn read_content(&mut self, directory: &str, path: &[u8], offset: u64, max: u32)
+    -> Result<Content, Error>;
+
+    /// Gives a file another path; never replaces one.
+    fn rename(&mut self, directory: &str, from: &[u8], to: &[u8]) -> Result<(), Error>;
+
+    /// Puts `NAME.gz` in the place of each named file that matches and that nobody has open for writing.
+    fn compress(
+        &mut self,
+        directory: &str,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+    ) -> Result<Compression, Error>;
+
+    /// Copies a file to a free path and empties it. What is written between the two is lost.
+    fn copy_truncate(&mut self, directory: &str, from: &[u8], to: &[u8]) -> Result<(), Error>;
 }
 
 /// Typed reads and the operator's named queries.

@@ -41,8 +41,8 @@ pub mod text;
 
 pub use context::Context;
 pub use data::{
-    Bucket, Condition, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter,
-    IndexStatistics, Listing, Object, ObjectPart, Operator, Page, Removal, Response, Rows, Summary,
+    Bucket, Compression, Condition, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter,
+    Filter, IndexStatistics, Listing, Object, ObjectPart, Operator, Page, Removal, Response, Rows, Summary,
     TableStatistics, Upkeep, Value,
 };
 pub use error::{Batches, Error, Failure, in_batches};

@@ -59,6 +59,10 @@ pub fn add(effects: &mut Vec<Effect>, part: &Effect) {
         (Some(a), Some(b)) => Some(a + b),
         (a, b) => a.or(b),
     };
+    sum.freed = match (sum.freed, part.freed) {
+        (Some(a), Some(b)) => Some(a + b),
+        (a, b) => a.or(b),
+    };
     sum.bytes_estimated |= part.bytes_estimated;
     sum.total = sum.total.or(part.total);
     sum.cutoff = sum.cutoff.or(part.cutoff);

@@ -60,7 +60,14 @@ impl Interface {
             Self::DatabaseRead => &[Verb::Read, Verb::Query],
             Self::DatabaseWrite => &[Verb::Delete],
             Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
-            Self::Files => &[Verb::Read, Verb::Remove],
+            Self::Files => &[
+                Verb::Read,
+                Verb::ReadContent,
+                Verb::Remove,
+                Verb::Rename,
+                Verb::Compress,
+                Verb::Truncate,
+            ],
             Self::Http => &[Verb::Get, Verb::Post],
             Self::Storage => &[Verb::Read, Verb::Write, Verb::Remove],
         }
@@ -85,6 +92,14 @@ pub enum Verb {
     Reindex,
     /// Remove files or objects.
     Remove,
+    /// Read what is in files.
+    ReadContent,
+    /// Give files other names.
+    Rename,
+    /// Put compressed files in the place of files.
+    Compress,
+    /// Copy files and empty them where they are.
+    Truncate,
     /// Ask an origin.
     Get,
     /// Ask an origin with a body, or tell it something.
@@ -95,7 +110,7 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 14] = [
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
@@ -103,6 +118,10 @@ impl Verb {
         ("analyze", Self::Analyze),
         ("reindex", Self::Reindex),
         ("remove", Self::Remove),
+        ("read-content", Self::ReadContent),
+        ("rename", Self::Rename),
+        ("compress", Self::Compress),
+        ("truncate", Self::Truncate),
         ("get", Self::Get),
         ("post", Self::Post),
         ("write", Self::Write),
@@ -126,13 +145,16 @@ impl Verb {
 
     /// True when something is gone afterwards: such a job needs guards and, on a schedule, an approval.
     pub fn is_destructive(self) -> bool {
-        matches!(self, Self::Delete | Self::Remove)
+        matches!(self, Self::Delete | Self::Remove | Self::Truncate)
     }
 
     /// True when the world differs afterwards: such a job holds leases on what it changes. An origin is nothing that one
     /// job could hold against another, so a POST is none of these.
     pub fn is_changing(self) -> bool {
-        !matches!(self, Self::Read | Self::Query | Self::Get | Self::Post)
+        !matches!(
+            self,
+            Self::Read | Self::ReadContent | Self::Query | Self::Get | Self::Post
+        )
     }
 }
 

@@ -75,7 +75,10 @@ pub struct Effect {
     pub done: u64,
     /// Bytes changed or freed (planned ones in a plan); none where nobody knows.
     pub bytes: Option<u64>,
-    /// True when `bytes` is a guess, as for upkeep in a plan.
+    /// Bytes given back, where that is not all of `bytes`, as of compressed files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed: Option<u64>,
+    /// True when bytes are a guess, as for upkeep in a plan.
     pub bytes_estimated: bool,
     /// How many matched and were left: locked, no permission.
     pub skipped: u64,

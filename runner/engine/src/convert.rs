@@ -16,6 +16,12 @@ const PAGE_MAX: u32 = 10_000;
 /// database is slow.
 const STEP_MAX: u32 = 100_000;
 
+/// Bytes of a file that one call answers: thousands of log lines, and a small part of a guest's memory.
+const CONTENT_BYTES_MAX: u32 = 256 << 10;
+
+/// Bytes of a path, as Linux has them.
+const PATH_BYTES_MAX: usize = 4_096;
+
 /// Conditions of one filter: more than anybody writes down, few enough for a statement that holds several filters.
 const CONDITIONS_MAX: usize = 64;
 
@@ -160,6 +166,30 @@ pub(crate) fn page(max: u32) -> Result<u32, CallError> {
     up_to(max, PAGE_MAX)
 }
 
+/// How many bytes of a file one call may answer.
+pub(crate) fn content(max: u32) -> Result<u32, CallError> {
+    up_to(max, CONTENT_BYTES_MAX)
+}
+
+/// A path that is put into words and recorded. Whether it leads anywhere is the adapter's to say.
+pub(crate) fn path(path: &[u8]) -> Result<(), CallError> {
+    if path.len() > PATH_BYTES_MAX {
+        return Err(invalid(format!(
+            "a path of {} bytes; it may have {PATH_BYTES_MAX}",
+            path.len()
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn left(left: Vec<(Vec<u8>, port::Left)>) -> Vec<files::LeftFile> {
+    let file = |(path, why): (Vec<u8>, port::Left)| files::LeftFile {
+        path,
+        reason: why.as_str().to_owned(),
+    };
+    left.into_iter().map(file).collect()
+}
+
 fn up_to(max: u32, most: u32) -> Result<u32, CallError> {
     if max == 0 {
         Err(invalid("a batch of at most 0 never ends; ask for 1 or more"))
@@ -297,6 +327,14 @@ mod tests {
         assert_eq!(page(PAGE_MAX), Ok(PAGE_MAX));
         assert_eq!(page(PAGE_MAX + 1), Ok(PAGE_MAX));
         assert!(is_invalid(&page(0)));
+    }
+
+    #[test]
+    fn a_path_and_a_part_of_a_file_have_an_end() {
+        assert_eq!(path(&[b'x'; PATH_BYTES_MAX]), Ok(()));
+        assert!(is_invalid(&path(&[b'x'; PATH_BYTES_MAX + 1])));
+        assert_eq!(content(CONTENT_BYTES_MAX + 1), Ok(CONTENT_BYTES_MAX));
+        assert!(is_invalid(&content(0)));
     }
 
     #[test]

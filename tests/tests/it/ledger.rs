@@ -197,6 +197,7 @@ fn effect(done: u64) -> Effect {
         total: Some(40_000),
         done,
         bytes: None,
+        freed: None,
         bytes_estimated: false,
         skipped: 1,
         cutoff: Some(at("2026-11-17T02:30:00Z")),

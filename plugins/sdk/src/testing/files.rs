@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{FakeHost, names};
-use crate::data::{Bucket, DiskUsage, Entry, FileFilter, Page, Removal, Summary};
+use crate::data::{Bucket, Compression, Content, DiskUsage, Entry, FileFilter, Page, Removal, Summary};
 use crate::{Error, Files, Instant};
 
 /// One directory: regular files by their path, and subdirectories.
@@ -11,6 +11,8 @@ use crate::{Error, Files, Instant};
 pub struct FakeDirectory {
     files: BTreeMap<String, File>,
     folders: BTreeSet<String>,
+    /// Files that somebody has open for writing.
+    written: BTreeSet<String>,
     /// What the file system says of itself.
     pub usage: DiskUsage,
 }
@@ -60,6 +62,12 @@ impl FakeDirectory {
             .get_mut(path)
             .expect("the test made this file")
             .removable = false;
+        self
+    }
+
+    /// Somebody has the file open for writing.
+    pub fn written(&mut self, path: &str) -> &mut Self {
+        self.written.insert(path.to_owned());
         self
     }
 
@@ -123,11 +131,18 @@ impl FakeDirectory {
             .collect()
     }
 
+    fn existing(&self, path: &str) -> Result<&File, Error> {
+        self.files
+            .get(path)
+            .ok_or_else(|| Error::NotFound(format!("{path} does not exist")))
+    }
+
     fn take(&mut self, path: &str, removal: &mut Removal) {
         match self.files.get(path) {
             Some(file) if file.removable => {
                 removal.files += 1;
                 removal.bytes += file.bytes;
+                self.usage.bytes_free = self.usage.bytes_free.map(|free| free + file.bytes);
                 self.files.remove(path);
             }
             _ => removal.skipped += 1,
@@ -295,6 +310,86 @@ impl Files for FakeHost {
             }
         }
         Ok(removal)
+    }
+
+    /// Its contents are as many zeros as the file has bytes.
+    fn read_content(
+        &mut self,
+        directory: &str,
+        path: &[u8],
+        offset: u64,
+        max: u32,
+    ) -> Result<Content, Error> {
+        let path = String::from_utf8_lossy(path);
+        let directory = self.in_directory("read_content", directory)?;
+        let total = directory.existing(&path)?.bytes;
+        let length = total.saturating_sub(offset).min(max.into());
+        Ok(Content {
+            bytes: vec![0; usize::try_from(length).unwrap_or_default()],
+            total,
+        })
+    }
+
+    fn rename(&mut self, directory: &str, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        let (from, to) = (String::from_utf8_lossy(from), String::from_utf8_lossy(to));
+        let directory = self.in_directory("rename", directory)?;
+        let file = directory.existing(&from)?.clone();
+        if directory.files.contains_key(to.as_ref()) {
+            return Err(Error::Invalid(format!("{to} is there already")));
+        }
+        directory.files.remove(from.as_ref());
+        directory.files.insert(to.into_owned(), file);
+        Ok(())
+    }
+
+    /// A compressed file is a tenth as large.
+    fn compress(
+        &mut self,
+        directory: &str,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+    ) -> Result<Compression, Error> {
+        let directory = self.in_directory("compress", directory)?;
+        let mut done = Compression::default();
+        for path in paths {
+            let name = String::from_utf8_lossy(path).into_owned();
+            let target = format!("{name}.gz");
+            let why = if !directory.files.contains_key(&name) {
+                Some("gone")
+            } else if !directory.matches(&name, filter) {
+                Some("not-matching")
+            } else if directory.written.contains(&name) {
+                Some("being-written")
+            } else {
+                directory.files.contains_key(&target).then_some("name-taken")
+            };
+            if let Some(why) = why {
+                done.left.push((path.clone(), why.to_owned()));
+                continue;
+            }
+            if let Some(file) = directory.files.remove(&name) {
+                let bytes = file.bytes / 10;
+                done.files += 1;
+                done.bytes += file.bytes;
+                done.bytes_after += bytes;
+                directory.usage.bytes_free = directory.usage.bytes_free.map(|free| free + file.bytes - bytes);
+                directory.files.insert(target, File { bytes, ..file });
+            }
+        }
+        Ok(done)
+    }
+
+    fn copy_truncate(&mut self, directory: &str, from: &[u8], to: &[u8]) -> Result<(), Error> {
+        let (from, to) = (String::from_utf8_lossy(from), String::from_utf8_lossy(to));
+        let directory = self.in_directory("copy_truncate", directory)?;
+        let file = directory.existing(&from)?.clone();
+        if directory.files.contains_key(to.as_ref()) {
+            return Err(Error::Invalid(format!("{to} is there already")));
+        }
+        let emptied = File { bytes: 0, ..file };
+        directory.files.insert(to.into_owned(), file);
+        directory.files.insert(from.into_owned(), emptied);
+        Ok(())
     }
 }
 

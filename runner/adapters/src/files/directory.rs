@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use sereno_core::ports::files::{
-    Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary,
+    Allowance, Bucket, Compression, Content, Directory, DiskUsage, FilesError, Moved, Page, Removal, Span,
+    Summary,
 };
 use sereno_core::value::FileFilter;
 
@@ -312,5 +313,58 @@ impl<S: System> Directory for Swept<S> {
             inner.preview_named(&paths, &filter, &without, allowance, cancelled)
         })
         .await
+    }
+
+    async fn read_content(&self, path: &[u8], offset: u64, max: u32) -> Result<Content, FilesError> {
+        let path = path.to_vec();
+        self.blocking(move |inner, _| inner.content(&path, offset, max))
+            .await
+    }
+
+    async fn rename(&self, from: &[u8], to: &[u8]) -> Result<Moved, FilesError> {
+        let (from, to) = (from.to_vec(), to.to_vec());
+        self.blocking(move |inner, _| inner.rename(&from, &to)).await
+    }
+
+    async fn preview_rename(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        without: &[FileFilter],
+    ) -> Result<Moved, FilesError> {
+        let (from, to, without) = (from.to_vec(), to.to_vec(), without.to_vec());
+        self.blocking(move |inner, _| inner.preview_rename(&from, &to, &without))
+            .await
+    }
+
+    async fn compress(
+        &self,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+        allowance: Allowance,
+    ) -> Result<Compression, FilesError> {
+        let (paths, filter) = (paths.to_vec(), filter.clone());
+        self.blocking(move |inner, cancelled| inner.compress(&paths, &filter, allowance, cancelled))
+            .await
+    }
+
+    async fn preview_compress(
+        &self,
+        paths: &[Vec<u8>],
+        filter: &FileFilter,
+        without: &[FileFilter],
+        allowance: Allowance,
+    ) -> Result<Compression, FilesError> {
+        let (paths, filter, without) = (paths.to_vec(), filter.clone(), without.to_vec());
+        self.blocking(move |inner, cancelled| {
+            inner.preview_compress(&paths, &filter, &without, allowance, cancelled)
+        })
+        .await
+    }
+
+    async fn copy_truncate(&self, from: &[u8], to: &[u8]) -> Result<Moved, FilesError> {
+        let (from, to) = (from.to_vec(), to.to_vec());
+        self.blocking(move |inner, cancelled| inner.copy_truncate(&from, &to, cancelled))
+            .await
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! There is no way round `openat2`: where a kernel or a seccomp profile refuses it, nothing is opened.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
@@ -9,14 +10,17 @@ use std::os::fd::OwnedFd;
 
 use cap_std::fs::Dir;
 use rustix::fs::{
-    Access, AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, SeekFrom, Statx, StatxAttributes,
-    StatxFlags, StatxTimestamp, accessat, fstatvfs, openat2, seek, statx, unlinkat,
+    Access, AtFlags, FileType, FlockOperation, Gid, Mode, OFlags, RawDir, RenameFlags, ResolveFlags,
+    SeekFrom, Statx, StatxAttributes, StatxFlags, StatxTimestamp, Timespec, Timestamps, Uid, accessat,
+    fchmod, fchown, flock, fstat, fstatvfs, fsync, ftruncate, futimens, makedev, openat2, renameat_with,
+    seek, statx, unlinkat,
 };
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use sereno_core::ports::files::DiskUsage;
 
 use super::system::{Entered, Kind, Names, Rights, Stat, System, Time};
+use super::writers;
 
 /// Names read at a time: a few hundred calls for 100,000 files, and little memory for each level of a deep tree.
 const NAMES_BYTES: usize = 32 << 10;
@@ -57,6 +61,20 @@ pub(super) fn open_below(parent: &Dir, name: &CStr) -> Result<OwnedFd, Errno> {
     )
 }
 
+/// Opens the file `name` directly in `dir`, by no link.
+fn open_file(dir: &Dir, name: &CStr, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    openat2(
+        dir,
+        name,
+        flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
+        mode,
+        ResolveFlags::BENEATH
+            | ResolveFlags::NO_XDEV
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS,
+    )
+}
+
 fn dir(fd: OwnedFd) -> Dir {
     Dir::from_std_file(File::from(fd))
 }
@@ -88,6 +106,7 @@ fn stat(found: &Statx) -> Stat {
     let has_birth = found.stx_mask & StatxFlags::BTIME.bits() != 0;
     Stat {
         kind: kind(FileType::from_raw_mode(mode)),
+        inode: found.stx_ino,
         bytes: found.stx_size,
         links: u64::from(found.stx_nlink),
         owner: found.stx_uid,
@@ -112,6 +131,8 @@ fn kind(of: FileType) -> Kind {
 
 impl System for Linux {
     type Dir = Dir;
+    type Source = File;
+    type Sink = File;
 
     fn shown(&self) -> &str {
         &self.shown
@@ -196,6 +217,83 @@ impl System for Linux {
 
     fn rmdir(&self, dir: &Dir, name: &CStr) -> io::Result<()> {
         Ok(unlinkat(dir, name, AtFlags::REMOVEDIR)?)
+    }
+
+    fn open(&self, dir: &Dir, name: &CStr) -> io::Result<(File, Stat)> {
+        // A file of somebody else cannot be read without leaving a trace.
+        let quiet = open_file(dir, name, OFlags::RDONLY | OFlags::NOATIME, Mode::empty());
+        let fd = match quiet {
+            Err(Errno::PERM) => open_file(dir, name, OFlags::RDONLY, Mode::empty())?,
+            other => other?,
+        };
+        let found = stat(&statx(&fd, c"", AtFlags::EMPTY_PATH, FIELDS)?);
+        if found.kind != Kind::File {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        Ok((File::from(fd), found))
+    }
+
+    fn create(&self, dir: &Dir, name: &CStr) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let fd = match open_file(dir, name, flags, mode) {
+            Err(Errno::EXIST) => {
+                // Whoever writes it holds its lock; a dead run holds nothing.
+                let left = open_file(dir, name, OFlags::RDONLY, Mode::empty())?;
+                flock(&left, FlockOperation::NonBlockingLockExclusive)
+                    .map_err(|_| io::ErrorKind::ResourceBusy)?;
+                unlinkat(dir, name, AtFlags::empty())?;
+                open_file(dir, name, flags, mode)?
+            }
+            other => other?,
+        };
+        flock(&fd, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(File::from(fd))
+    }
+
+    fn seal(&self, sink: &mut File, like: &File) -> io::Result<()> {
+        let found = fstat(like)?;
+        let own = fstat(&*sink)?;
+        if (own.st_uid, own.st_gid) != (found.st_uid, found.st_gid) {
+            let (user, group) = (Uid::from_raw(found.st_uid), Gid::from_raw(found.st_gid));
+            // Only root gives files away; a group of its own anybody may.
+            if fchown(&*sink, Some(user), Some(group)).is_err() {
+                let _ = fchown(&*sink, None, Some(group));
+            }
+        }
+        fchmod(&*sink, Mode::from_raw_mode(found.st_mode))?;
+        let stamp = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+        let stamps = Timestamps {
+            last_access: stamp(
+                found.st_atime,
+                i64::try_from(found.st_atime_nsec).unwrap_or_default(),
+            ),
+            last_modification: stamp(
+                found.st_mtime,
+                i64::try_from(found.st_mtime_nsec).unwrap_or_default(),
+            ),
+        };
+        futimens(&*sink, &stamps)?;
+        Ok(fsync(&*sink)?)
+    }
+
+    fn rename(&self, from: (&Dir, &CStr), to: (&Dir, &CStr)) -> io::Result<()> {
+        Ok(renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE)?)
+    }
+
+    fn sync(&self, dir: &Dir) -> io::Result<()> {
+        Ok(fsync(dir)?)
+    }
+
+    fn truncate(&self, dir: &Dir, name: &CStr) -> io::Result<()> {
+        Ok(ftruncate(
+            open_file(dir, name, OFlags::WRONLY, Mode::empty())?,
+            0,
+        )?)
+    }
+
+    fn being_written(&self) -> HashSet<u64> {
+        writers::inodes(makedev(self.device.0, self.device.1))
     }
 
     fn usage(&self) -> io::Result<DiskUsage> {

@@ -2,9 +2,9 @@
 //!
 //! It has no links, no modes and no mounts; everything in it may be removed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::{CStr, CString};
-use std::io;
+use std::io::{self, Cursor, Write};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -159,6 +159,26 @@ impl Disk {
 
 struct Memory(MemoryDirectory);
 
+/// A file that is being written: it is in the directory from its first byte on.
+struct Written {
+    directory: MemoryDirectory,
+    path: Vec<u8>,
+}
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.directory.disk().items.get_mut(&self.path) {
+            Some(Item::File(file)) => file.bytes.extend_from_slice(bytes),
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A directory that is held, and the last entry that was listed.
 struct Held {
     path: Vec<u8>,
@@ -185,6 +205,7 @@ impl Held {
 fn of_directory(stamp: Instant) -> Stat {
     Stat {
         kind: Kind::Directory,
+        inode: 0,
         bytes: 0,
         links: 1,
         owner: 0,
@@ -212,6 +233,8 @@ fn stat(item: &Item) -> Stat {
 
 impl System for Memory {
     type Dir = Held;
+    type Source = Cursor<Vec<u8>>;
+    type Sink = Written;
 
     fn shown(&self) -> &'static str {
         "the directory in memory"
@@ -315,6 +338,69 @@ impl System for Memory {
         disk.items.remove(&path).ok_or(io::ErrorKind::NotFound)?;
         disk.touch_parent(&path);
         Ok(())
+    }
+
+    fn open(&self, dir: &Held, name: &CStr) -> io::Result<(Cursor<Vec<u8>>, Stat)> {
+        match self.0.disk().items.get(&dir.below(name)) {
+            Some(item @ Item::File(file)) => Ok((Cursor::new(file.bytes.clone()), stat(item))),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn create(&self, dir: &Held, name: &CStr) -> io::Result<Written> {
+        let path = dir.below(name);
+        let mut disk = self.0.disk();
+        let file = MemoryFile::of(b"", disk.now);
+        // Nothing in memory outlives its run, so what is there was left by one that was given up.
+        disk.items.insert(path.clone(), Item::File(file));
+        Ok(Written {
+            directory: self.0.clone(),
+            path,
+        })
+    }
+
+    fn seal(&self, sink: &mut Written, like: &Cursor<Vec<u8>>) -> io::Result<()> {
+        let mut disk = self.0.disk();
+        let same = |item: &Item| match item {
+            Item::File(file) if file.bytes == *like.get_ref() => Some(file.mtime),
+            _ => None,
+        };
+        let mtime = disk.items.values().find_map(same);
+        if let (Some(mtime), Some(Item::File(file))) = (mtime, disk.items.get_mut(&sink.path)) {
+            file.mtime = mtime;
+        }
+        Ok(())
+    }
+
+    fn rename(&self, from: (&Held, &CStr), to: (&Held, &CStr)) -> io::Result<()> {
+        let (from, to) = (from.0.below(from.1), to.0.below(to.1));
+        let mut disk = self.0.disk();
+        if disk.items.contains_key(&to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let mut item = disk.items.remove(&from).ok_or(io::ErrorKind::NotFound)?;
+        let now = disk.now;
+        if let Item::File(file) = &mut item {
+            file.ctime = now;
+        }
+        disk.items.insert(to, item);
+        Ok(())
+    }
+
+    fn sync(&self, _dir: &Held) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn truncate(&self, dir: &Held, name: &CStr) -> io::Result<()> {
+        match self.0.disk().items.get_mut(&dir.below(name)) {
+            Some(Item::File(file)) => file.bytes.clear(),
+            _ => return Err(io::ErrorKind::NotFound.into()),
+        }
+        Ok(())
+    }
+
+    fn being_written(&self) -> HashSet<u64> {
+        HashSet::new()
     }
 
     fn usage(&self) -> io::Result<DiskUsage> {

@@ -1,6 +1,6 @@
 //! Directories: a walk that holds every directory by its descriptor, and cannot be led anywhere else.
 //!
-//! It never opens a file, never follows a link, never enters another file system, and removes only by the last name
+//! It opens a file only to read, compress or empty it by name, never follows a link, never enters another file system, and removes only by the last name
 //! below a descriptor it holds. Whether a removal may happen at all is core's to say.
 //!
 //! # What a filter means here
@@ -34,8 +34,16 @@
 //! crash or because it is an old one, starts its walk again. What was removed is gone, so a removal does nothing twice.
 //! `max` bounds the entries visited, whatever they are; a unit's entries are visited once to decide and once to remove.
 //!
+//! # Compressing
+//! A file is compressed when it matches, has one name, is not compressed already and no process has it open for writing, as
+//! far as `/proc` may be read; the age in the filter is what holds where it may not. The copy is written to
+//! `.NAME.gz.partial`, kept on the disk, read back and compared, named `NAME.gz`, and only then the original goes. What a
+//! run that died on the way left is found by the next: a partial file without a writer is removed, and an original beside
+//! its own finished copy goes without being compressed again. Two of the same name with different contents stay as they are.
+//!
 //! Walks of many directories go on up to [`WORKERS_MAX`] threads, a directory at a time; pages keep to one.
 
+mod compress;
 mod cursor;
 mod directory;
 mod error;
@@ -43,9 +51,11 @@ mod filter;
 mod fit;
 mod linux;
 pub mod memory;
+mod moves;
 mod named;
 mod system;
 mod walk;
+mod writers;
 
 pub use cursor::OPEN_WALKS_MAX;
 pub use fit::open;

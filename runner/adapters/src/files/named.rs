@@ -19,8 +19,8 @@ use super::system::{Entered, Rights, Stat, System};
 use super::walk::{DEPTH_MAX, LOST_AND_FOUND, Purpose};
 
 /// A directory on the way to a file.
-struct Level<D> {
-    dir: D,
+pub(super) struct Level<D> {
+    pub(super) dir: D,
     name: Vec<u8>,
     /// Which filters reach into it.
     active: Vec<bool>,
@@ -28,14 +28,14 @@ struct Level<D> {
 }
 
 /// The directories from the root to the last file that was asked for; neighbours in a list mostly share them.
-struct Chain<'a, S: System> {
+pub(super) struct Chain<'a, S: System> {
     system: &'a S,
     filters: &'a Filters,
     levels: Vec<Level<S::Dir>>,
 }
 
 impl<'a, S: System> Chain<'a, S> {
-    fn new(system: &'a S, filters: &'a Filters) -> io::Result<Self> {
+    pub(super) fn new(system: &'a S, filters: &'a Filters) -> io::Result<Self> {
         let root = Level {
             dir: system.root()?,
             name: Vec::new(),
@@ -50,7 +50,7 @@ impl<'a, S: System> Chain<'a, S> {
     }
 
     /// The directory that holds `path`, and its name there; none when there is no way to it.
-    fn reach<'p>(&mut self, path: &'p [u8]) -> Option<(&mut Level<S::Dir>, &'p [u8])> {
+    pub(super) fn reach<'p>(&mut self, path: &'p [u8]) -> Option<(&mut Level<S::Dir>, &'p [u8])> {
         let mut parts = path.split(|byte| *byte == b'/').peekable();
         let mut depth = 0;
         let mut length = 0;
@@ -95,7 +95,7 @@ impl<'a, S: System> Chain<'a, S> {
 }
 
 impl<D> Level<D> {
-    fn rights<S: System<Dir = D>>(&mut self, system: &S) -> Rights {
+    pub(super) fn rights<S: System<Dir = D>>(&mut self, system: &S) -> Rights {
         *self.rights.get_or_insert_with(|| system.rights(&self.dir))
     }
 }
@@ -201,7 +201,8 @@ impl<S: System> Inner<S> {
         Ok(removal)
     }
 
-    fn still_matches(&self, chain: &mut Chain<'_, S>, path: &[u8]) -> Option<(CString, Stat)> {
+    /// The name and the inode of a file that matches, has one name and was not taken by an earlier filter.
+    pub(super) fn still_matches(&self, chain: &mut Chain<'_, S>, path: &[u8]) -> Option<(CString, Stat)> {
         let filters = chain.filters;
         let (level, name) = chain.reach(path)?;
         let name = CString::new(name).ok()?;
@@ -247,7 +248,7 @@ fn parent(path: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Paths are names and slashes, and nothing that leads elsewhere.
-fn check(paths: &[Vec<u8>], filter: &FileFilter) -> Result<(), FilesError> {
+pub(super) fn check(paths: &[Vec<u8>], filter: &FileFilter) -> Result<(), FilesError> {
     for path in paths {
         let is_plain = path
             .split(|byte| *byte == b'/')

@@ -2,6 +2,7 @@
 //!
 //! Every call names an entry by its last name below a directory that is already held; there is no path to resolve.
 
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::io;
 
@@ -45,6 +46,8 @@ pub(super) enum Kind {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stat {
     pub(super) kind: Kind,
+    /// Tells a file from another of the same name.
+    pub(super) inode: u64,
     pub(super) bytes: u64,
     pub(super) links: u64,
     pub(super) owner: u32,
@@ -137,10 +140,22 @@ impl Names {
     }
 }
 
+impl Stat {
+    /// True when nobody has touched the file between two looks.
+    pub(super) fn is_untouched(&self, before: &Self) -> bool {
+        (self.inode, self.bytes, self.mtime, self.ctime)
+            == (before.inode, before.bytes, before.mtime, before.ctime)
+    }
+}
+
 /// A file system below one directory.
 pub(super) trait System: Send + Sync + 'static {
     /// A directory that is held, with its own place in its list of entries.
     type Dir: Send + Sync;
+    /// A regular file that is read.
+    type Source: io::Read + io::Seek;
+    /// A file that is written, and that nobody else knows yet.
+    type Sink: io::Write;
 
     /// The directory itself, for messages.
     fn shown(&self) -> &str;
@@ -162,6 +177,21 @@ pub(super) trait System: Send + Sync + 'static {
     fn unlink(&self, dir: &Self::Dir, name: &CStr) -> io::Result<()>;
     /// Takes an empty subdirectory away.
     fn rmdir(&self, dir: &Self::Dir, name: &CStr) -> io::Result<()>;
+    /// Opens a regular file for reading; what is none is an error.
+    fn open(&self, dir: &Self::Dir, name: &CStr) -> io::Result<(Self::Source, Stat)>;
+    /// Makes a file that is not there. What a dead run left under that name goes first; what a living one is
+    /// writing makes it `ResourceBusy`.
+    fn create(&self, dir: &Self::Dir, name: &CStr) -> io::Result<Self::Sink>;
+    /// Gives a written file the mode, the owner and the last write of its source, and has it kept on the disk.
+    fn seal(&self, sink: &mut Self::Sink, like: &Self::Source) -> io::Result<()>;
+    /// Moves a name to another that is free.
+    fn rename(&self, from: (&Self::Dir, &CStr), to: (&Self::Dir, &CStr)) -> io::Result<()>;
+    /// Has the names in a directory kept on the disk.
+    fn sync(&self, dir: &Self::Dir) -> io::Result<()>;
+    /// Empties a file.
+    fn truncate(&self, dir: &Self::Dir, name: &CStr) -> io::Result<()>;
+    /// The inodes that some process has open for writing, as far as this one may see.
+    fn being_written(&self) -> HashSet<u64>;
     /// Of the file system that holds it.
     fn usage(&self) -> io::Result<DiskUsage>;
 }

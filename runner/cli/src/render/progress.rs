@@ -131,12 +131,15 @@ fn words(effect: &Effect) -> String {
     let doing = match effect.verb {
         Verb::Delete => "deleting from",
         Verb::Remove => "removing from",
+        Verb::Rename => "renaming in",
+        Verb::Compress => "compressing in",
+        Verb::Truncate => "emptying in",
         Verb::Vacuum => "vacuuming",
         Verb::Analyze => "analyzing",
         Verb::Reindex => "reindexing",
         Verb::Post => "posting to",
         Verb::Write => "writing to",
-        Verb::Read | Verb::Query | Verb::Get => "reading",
+        Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get => "reading",
     };
     let amount = if effect.done > 0 && effect.planned > effect.done {
         format!("{} of {}", show_count(effect.done), show_count(effect.planned))

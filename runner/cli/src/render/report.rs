@@ -251,6 +251,7 @@ pub(super) mod tests {
                         0
                     },
                     bytes: None,
+                    freed: None,
                     bytes_estimated: false,
                     skipped: 0,
                     cutoff: Some(at("2026-11-17T02:30:00Z")),

@@ -17,6 +17,7 @@ use super::paint::Paint;
 pub(crate) fn effect(effect: &Effect, mode: Mode, paint: Paint) -> String {
     let mut text = match effect.unit.as_str() {
         "tables" | "indexes" => upkeep(effect, mode),
+        _ if matches!(effect.verb, Verb::Rename | Verb::Compress | Verb::Truncate) => moved(effect, mode),
         _ => amount(effect, mode),
     };
     if mode == Mode::Apply
@@ -79,6 +80,31 @@ fn amount(effect: &Effect, mode: Mode) -> String {
     text
 }
 
+/// `would compress 12 files (340 MiB) in directory.logs, giving back about 310 MiB, older than ...`.
+fn moved(effect: &Effect, mode: Mode) -> String {
+    let count = match mode {
+        Mode::Plan => effect.planned,
+        Mode::Apply => effect.done,
+    };
+    let mut text = format!(
+        "{} {}",
+        verb(effect.verb, mode),
+        show_counted(count, "file", "files")
+    );
+    if let Some(bytes) = effect.bytes.filter(|bytes| *bytes > 0) {
+        text.push_str(&format!(" ({})", show_bytes(bytes)));
+    }
+    text.push_str(&format!(" in {}", place(&effect.on)));
+    if let Some(freed) = effect.freed.filter(|_| count > 0) {
+        let about = if effect.bytes_estimated { "about " } else { "" };
+        text.push_str(&format!(", giving back {about}{}", show_bytes(freed)));
+    }
+    if !effect.what.is_empty() {
+        text.push_str(&format!(", {}", effect.what));
+    }
+    text
+}
+
 fn upkeep(effect: &Effect, mode: Mode) -> String {
     let is_skipped = effect.skipped > 0 && effect.done == 0 && effect.planned == 0;
     let verb = match (is_skipped, mode) {
@@ -112,6 +138,12 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Delete, Mode::Apply) => "deleted",
         (Verb::Remove, Mode::Plan) => "would remove",
         (Verb::Remove, Mode::Apply) => "removed",
+        (Verb::Rename, Mode::Plan) => "would rename",
+        (Verb::Rename, Mode::Apply) => "renamed",
+        (Verb::Compress, Mode::Plan) => "would compress",
+        (Verb::Compress, Mode::Apply) => "compressed",
+        (Verb::Truncate, Mode::Plan) => "would copy and empty",
+        (Verb::Truncate, Mode::Apply) => "copied and emptied",
         (Verb::Vacuum, Mode::Plan) => "would vacuum",
         (Verb::Vacuum, Mode::Apply) => "vacuumed",
         (Verb::Analyze, Mode::Plan) => "would analyze",
@@ -122,8 +154,8 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Write, Mode::Apply) => "wrote",
         (Verb::Post, Mode::Plan) => "would post",
         (Verb::Post, Mode::Apply) => "posted",
-        (Verb::Read | Verb::Query | Verb::Get, Mode::Plan) => "would read",
-        (Verb::Read | Verb::Query | Verb::Get, Mode::Apply) => "read",
+        (Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get, Mode::Plan) => "would read",
+        (Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get, Mode::Apply) => "read",
     }
 }
 
@@ -263,6 +295,7 @@ mod tests {
             total: Some(40_000),
             done: 0,
             bytes: None,
+            freed: None,
             bytes_estimated: false,
             skipped: 0,
             cutoff: None,
@@ -315,6 +348,39 @@ mod tests {
         assert_eq!(
             words(&Effect { done: 412, ..files() }, Mode::Apply),
             "removed 412 of 500 files (1.4 MiB) from directory.temp, older than 2026-11-23 02:30 UTC; guard 100,000"
+        );
+    }
+
+    #[test]
+    fn what_was_moved_is_told_with_what_it_gave_back() {
+        let compress = Effect {
+            verb: Verb::Compress,
+            planned: 12,
+            total: None,
+            bytes: Some(340 << 20),
+            freed: Some(310 << 20),
+            bytes_estimated: true,
+            guard: None,
+            ..files()
+        };
+        assert_eq!(
+            words(&compress, Mode::Plan),
+            "would compress 12 files (340 MiB) in directory.temp, giving back about 310 MiB, \
+             older than 2026-11-23 02:30 UTC"
+        );
+        let rename = Effect {
+            verb: Verb::Rename,
+            planned: 1,
+            done: 1,
+            total: None,
+            bytes: Some(812),
+            what: "app.log to app.log-2026-11-24".to_owned(),
+            guard: None,
+            ..files()
+        };
+        assert_eq!(
+            words(&rename, Mode::Apply),
+            "renamed 1 file (812 B) in directory.temp, app.log to app.log-2026-11-24"
         );
     }
 

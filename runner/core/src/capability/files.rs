@@ -4,6 +4,7 @@
 //! for the proof: an apply of a directory that holds fewer files than the guard allows need not stat them twice.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use tokio::sync::Mutex;
 
@@ -23,13 +24,17 @@ use crate::value::FileFilter;
 
 /// One directory, for one attempt.
 pub struct DirectoryCapability {
-    on: String,
-    port: Arc<dyn Directory>,
+    pub(super) on: String,
+    pub(super) port: Arc<dyn Directory>,
     clock: Arc<dyn Clock>,
-    hold: Arc<Hold>,
+    pub(super) hold: Arc<Hold>,
     /// The removals that passed their guards.
     open: Mutex<Vec<FileFilter>>,
-    begun: Begun,
+    /// The filters of compressions that were begun.
+    pub(super) compressing: Mutex<Vec<FileFilter>>,
+    pub(super) begun: Begun,
+    /// Files renamed or compressed by name.
+    pub(super) moved: AtomicUsize,
 }
 
 impl From<FilesError> for CallError {
@@ -37,7 +42,7 @@ impl From<FilesError> for CallError {
         let text = error.to_string();
         match error {
             FilesError::NotFound { .. } => Self::NotFound(text),
-            FilesError::Invalid(_) => Self::Invalid(text),
+            FilesError::Invalid(_) | FilesError::Taken { .. } => Self::Invalid(text),
             FilesError::Unfit { .. } | FilesError::Io { .. } => Self::Fault(text),
         }
     }
@@ -52,7 +57,9 @@ impl DirectoryCapability {
             clock,
             hold,
             open: Mutex::new(Vec::new()),
+            compressing: Mutex::new(Vec::new()),
             begun: Begun::default(),
+            moved: AtomicUsize::new(0),
         }
     }
 
@@ -154,7 +161,7 @@ impl DirectoryCapability {
             .map(|other| other.done)
             .sum();
         // The batch that was stopped is in no book yet.
-        let (files, bytes) = self.taken();
+        let (files, bytes) = self.taken(Verb::Remove);
         let (files, bytes) = (files + removal.files, bytes + removal.bytes);
         let plan = self
             .hold
@@ -175,8 +182,8 @@ impl DirectoryCapability {
         })
     }
 
-    /// Files and bytes removed, or planned, under this key so far.
-    fn taken(&self) -> (u64, u64) {
+    /// Files and bytes removed (or what else the verb does), or planned, under this key so far.
+    pub(super) fn taken(&self, verb: Verb) -> (u64, u64) {
         let plan = self.hold.mode == Mode::Plan;
         self.hold
             .before
@@ -189,7 +196,7 @@ impl DirectoryCapability {
                     .iter()
                     .map(|effect| (effect, if plan { effect.planned } else { effect.done })),
             )
-            .filter(|(effect, _)| effect.verb == Verb::Remove && effect.unit == "files")
+            .filter(|(effect, _)| effect.verb == verb && effect.unit == "files")
             .fold((0, 0), |(files, bytes), (effect, count)| {
                 (files + count, bytes + effect.bytes.unwrap_or_default())
             })
@@ -209,7 +216,7 @@ impl DirectoryCapability {
                 bytes: u64::MAX,
             });
         }
-        let (files, bytes) = self.taken();
+        let (files, bytes) = self.taken(Verb::Remove);
         let effect = self.effect(filter, "files");
         #[expect(
             clippy::cast_possible_truncation,
@@ -238,7 +245,7 @@ impl DirectoryCapability {
         })
     }
 
-    fn done_now(&self, effect: &Effect) -> u64 {
+    pub(super) fn done_now(&self, effect: &Effect) -> u64 {
         self.hold
             .book
             .effects()
@@ -256,7 +263,7 @@ impl DirectoryCapability {
             )));
         };
         let guards = &self.hold.guards;
-        let (before, bytes_before) = self.taken();
+        let (before, bytes_before) = self.taken(Verb::Remove);
         let mut effect = self.effect(filter, "files");
         let by_names = match guards.max_files {
             Some(limit) if self.hold.mode == Mode::Apply && guards.max_files_percent.is_none() => {
@@ -296,6 +303,7 @@ impl DirectoryCapability {
             total: None,
             done: 0,
             bytes: None,
+            freed: None,
             bytes_estimated: false,
             skipped: 0,
             cutoff: filter.older_than,

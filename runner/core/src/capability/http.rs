@@ -117,6 +117,7 @@ impl OriginCapability {
             total: None,
             done: u64::from(apply && arrived),
             bytes: Some(question.body.len() as u64),
+            freed: None,
             bytes_estimated: false,
             skipped: 0,
             cutoff: None,

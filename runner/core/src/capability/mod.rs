@@ -6,6 +6,7 @@
 mod database;
 mod files;
 mod http;
+mod moves;
 mod storage;
 
 use std::collections::BTreeMap;

@@ -28,7 +28,7 @@ pub(super) static GRANT: Shape = Shape {
                 of: &Kind::List(&Kind::OneOf(&texts::DIRECTORY_VERB)),
             },
             presence: Presence::Optional,
-            doc: "`read`, `remove`, by the name of the directory.",
+            doc: "`read`, `read-content`, `remove`, `rename`, `compress`, `truncate`, by the name of the directory.",
         },
         Key {
             name: "origin",
@@ -129,7 +129,10 @@ pub(super) fn read(
         match config.directories.get(&name) {
             None => mistakes.push(unknown_target(entry, "directory", config.directories.keys())),
             Some(directory) if config.folder.starts_with(&directory.path) => {
-                if let Some(at) = verb_at(&entry.node, Verb::Remove) {
+                let mut changing = entry.node.items().iter();
+                if let Some(at) =
+                    changing.find(|item| item.text().and_then(Verb::parse).is_some_and(Verb::is_changing))
+                {
                     mistakes.push(
                         Diagnostic::at(
                             "bad-root",

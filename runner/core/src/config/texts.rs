@@ -258,7 +258,7 @@ pub(super) static QUERY_VERB: Choice = Choice {
 pub(super) static DIRECTORY_VERB: Choice = Choice {
     what: "a verb of a directory",
     code: "bad-verb",
-    texts: &["read", "remove"],
+    texts: &["read", "read-content", "remove", "rename", "compress", "truncate"],
 };
 
 pub(super) static ORIGIN_VERB: Choice = Choice {

@@ -62,6 +62,7 @@ fn missed(scope: &str, rows: u64) -> Effect {
         total: None,
         done: rows,
         bytes: None,
+        freed: None,
         bytes_estimated: false,
         skipped: 0,
         cutoff: None,
@@ -70,7 +71,7 @@ fn missed(scope: &str, rows: u64) -> Effect {
     }
 }
 
-/// Batches of files, and changes of objects, that were begun and never recorded as done.
+/// Changes of files and of objects that were begun and never recorded as done.
 pub(super) fn open_intents(events: &[StoredEvent]) -> u64 {
     events.iter().fold(0, |open: u64, stored| match &stored.event {
         RunEvent::Intent { .. } => open + 1,
@@ -81,13 +82,20 @@ pub(super) fn open_intents(events: &[StoredEvent]) -> u64 {
 
 /// True for what is written down before it is done.
 fn is_intended(effect: &Effect) -> bool {
-    effect.unit == "objects" || effect.verb == Verb::Remove && effect.unit == "files"
+    match effect.unit.as_str() {
+        "objects" => true,
+        "files" => matches!(
+            effect.verb,
+            Verb::Remove | Verb::Rename | Verb::Compress | Verb::Truncate
+        ),
+        _ => false,
+    }
 }
 
 /// What a report says of them.
 pub(super) fn note_of_intents(open: u64) -> Option<String> {
     (open > 0)
-        .then(|| "a change of files or objects was begun and never recorded; it may have been made, in part or as a whole".to_owned())
+        .then(|| "a change of files or objects was begun and never recorded; it may have been made, in part or as a whole; names may have changed".to_owned())
 }
 
 #[cfg(test)]

@@ -201,6 +201,7 @@ mod tests {
             total: Some(1_000),
             done: 0,
             bytes: None,
+            freed: None,
             bytes_estimated: false,
             skipped: 0,
             cutoff: None,

@@ -6,6 +6,7 @@
 mod database;
 mod files;
 mod http;
+mod overlay;
 mod storage;
 
 pub use database::PlannedDatabase;

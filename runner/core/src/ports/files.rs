@@ -25,6 +25,12 @@ pub enum FilesError {
         /// Why.
         reason: String,
     },
+    /// Something is there already, and nothing is ever replaced.
+    #[error("{path} is there already, and no file is ever replaced")]
+    Taken {
+        /// What.
+        path: String,
+    },
     /// The arguments make no sense: a bad glob, a foreign cursor, a name with a slash.
     #[error("{0}")]
     Invalid(String),
@@ -138,6 +144,98 @@ pub struct Removal {
     pub exhausted: bool,
 }
 
+/// A part of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// From the offset on; none at the end.
+    pub bytes: Vec<u8>,
+    /// The whole file's size.
+    pub total: u64,
+}
+
+/// A file that stands under a new path, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Its new path below the directory.
+    pub to: Vec<u8>,
+    /// Its size.
+    pub bytes: u64,
+    /// Last write.
+    pub mtime: Instant,
+    /// Last change of the inode.
+    pub ctime: Instant,
+    /// Birth, if the file system knows.
+    pub btime: Option<Instant>,
+}
+
+/// Why a named file was left as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Left {
+    /// It is not there.
+    Gone,
+    /// It does not match, has several names, or is compressed already.
+    NotMatching,
+    /// Somebody has it open for writing.
+    BeingWritten,
+    /// It changed while it was being worked on.
+    Changed,
+    /// Another file has the name that it would get.
+    NameTaken,
+    /// The file system is full.
+    NoSpace,
+    /// The system refused.
+    Refused,
+}
+
+impl Left {
+    /// As the contract has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::NotMatching => "not-matching",
+            Self::BeingWritten => "being-written",
+            Self::Changed => "changed",
+            Self::NameTaken => "name-taken",
+            Self::NoSpace => "no-space",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A file that was compressed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compressed {
+    /// Its path.
+    pub from: Vec<u8>,
+    /// Its size.
+    pub bytes: u64,
+    /// What stands in its place; of a preview with a guessed size.
+    pub to: Moved,
+}
+
+/// What a compression did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Compression {
+    /// Those that went.
+    pub done: Vec<Compressed>,
+    /// Those that were left, and why.
+    pub left: Vec<(Vec<u8>, Left)>,
+    /// The allowance ended before the files did.
+    pub exhausted: bool,
+}
+
+impl Compression {
+    /// Bytes of the files that went.
+    pub fn bytes(&self) -> u64 {
+        self.done.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Bytes of what stands in their place.
+    pub fn bytes_after(&self) -> u64 {
+        self.done.iter().map(|file| file.to.bytes).sum()
+    }
+}
+
 /// One configured directory. Implementations pass `files::` of the integration tests.
 #[async_trait]
 pub trait Directory: Send + Sync {
@@ -204,4 +302,58 @@ pub trait Directory: Send + Sync {
         without: &[FileFilter],
         allowance: Allowance,
     ) -> Result<Removal, FilesError>;
+
+    /// At most `max` bytes of one regular file with one name.
+    async fn read_content(&self, _path: &[u8], _offset: u64, _max: u32) -> Result<Content, FilesError> {
+        not_offered()
+    }
+
+    /// Gives a file another path, and never replaces one.
+    async fn rename(&self, _from: &[u8], _to: &[u8]) -> Result<Moved, FilesError> {
+        not_offered()
+    }
+
+    /// What [`Self::rename`] would do; what matches `without` is gone already.
+    async fn preview_rename(
+        &self,
+        _from: &[u8],
+        _to: &[u8],
+        _without: &[FileFilter],
+    ) -> Result<Moved, FilesError> {
+        not_offered()
+    }
+
+    /// Puts a compressed file in the place of each of the named files that matches and that nobody has open for
+    /// writing. The original goes when its copy was read back, compared and kept.
+    async fn compress(
+        &self,
+        _paths: &[Vec<u8>],
+        _filter: &FileFilter,
+        _allowance: Allowance,
+    ) -> Result<Compression, FilesError> {
+        not_offered()
+    }
+
+    /// What [`Self::compress`] would do, with sizes guessed from samples.
+    async fn preview_compress(
+        &self,
+        _paths: &[Vec<u8>],
+        _filter: &FileFilter,
+        _without: &[FileFilter],
+        _allowance: Allowance,
+    ) -> Result<Compression, FilesError> {
+        not_offered()
+    }
+
+    /// Copies a file to a free path and empties it.
+    async fn copy_truncate(&self, _from: &[u8], _to: &[u8]) -> Result<Moved, FilesError> {
+        not_offered()
+    }
+}
+
+/// What a directory answers whose files are only counted and removed.
+fn not_offered<T>() -> Result<T, FilesError> {
+    Err(FilesError::Invalid(
+        "files in this directory can only be counted and removed".to_owned(),
+    ))
 }

@@ -11,7 +11,10 @@ use super::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
-use super::files::{Allowance, Bucket, Directory, DiskUsage, FilesError, Page, Removal, Span, Summary};
+use super::files::{
+    Allowance, Bucket, Compression, Content, Directory, DiskUsage, FilesError, Moved, Page, Removal, Span,
+    Summary,
+};
 use super::insight::{Insight, Part, TableSize};
 use super::storage::{Download, Listing, Object, ObjectKey, Put, Storage, StorageError, Upload};
 use crate::grant::Verb;
@@ -180,7 +183,7 @@ impl UnreachedDirectory {
                 path: path.clone(),
                 refused: Some((operation, source.kind())),
             }),
-            FilesError::Unfit { .. } | FilesError::Invalid(_) => None,
+            FilesError::Unfit { .. } | FilesError::Invalid(_) | FilesError::Taken { .. } => None,
         }
     }
 
@@ -267,6 +270,46 @@ impl Directory for UnreachedDirectory {
         _without: &[FileFilter],
         _allowance: Allowance,
     ) -> Result<Removal, FilesError> {
+        self.why()
+    }
+
+    async fn read_content(&self, _path: &[u8], _offset: u64, _max: u32) -> Result<Content, FilesError> {
+        self.why()
+    }
+
+    async fn rename(&self, _from: &[u8], _to: &[u8]) -> Result<Moved, FilesError> {
+        self.why()
+    }
+
+    async fn preview_rename(
+        &self,
+        _from: &[u8],
+        _to: &[u8],
+        _without: &[FileFilter],
+    ) -> Result<Moved, FilesError> {
+        self.why()
+    }
+
+    async fn compress(
+        &self,
+        _paths: &[Vec<u8>],
+        _filter: &FileFilter,
+        _allowance: Allowance,
+    ) -> Result<Compression, FilesError> {
+        self.why()
+    }
+
+    async fn preview_compress(
+        &self,
+        _paths: &[Vec<u8>],
+        _filter: &FileFilter,
+        _without: &[FileFilter],
+        _allowance: Allowance,
+    ) -> Result<Compression, FilesError> {
+        self.why()
+    }
+
+    async fn copy_truncate(&self, _from: &[u8], _to: &[u8]) -> Result<Moved, FilesError> {
         self.why()
     }
 }

@@ -2,7 +2,9 @@
 
 use sereno_core::grant::Verb;
 
-use crate::bindings::files::{Bucket, DiskUsage, Entry, FileFilter, Host, Page, Removal, Summary};
+use crate::bindings::files::{
+    Bucket, Compression, Content, DiskUsage, Entry, FileFilter, Host, Page, Removal, Summary,
+};
 use crate::bindings::types;
 use crate::convert;
 use crate::state::{Pace, State};
@@ -131,6 +133,81 @@ impl Host for State {
                 let filter = convert::file_filter(filter)?;
                 let directory = reach.directory(Verb::Remove, &directory)?;
                 Ok(convert::removal(directory.remove(&paths, filter).await?))
+            })
+            .await)
+    }
+
+    async fn read_content(
+        &mut self,
+        directory: String,
+        path: Vec<u8>,
+        offset: u64,
+        max: u32,
+    ) -> Answer<Content> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                convert::path(&path)?;
+                let max = convert::content(max)?;
+                let directory = reach.directory(Verb::ReadContent, &directory)?;
+                let content = directory.read_content(&path, offset, max).await?;
+                Ok(Content {
+                    bytes: content.bytes,
+                    total: content.total,
+                })
+            })
+            .await)
+    }
+
+    async fn rename(&mut self, directory: String, from: Vec<u8>, to: Vec<u8>) -> Answer<()> {
+        let call = self.call(Pace::Step)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                convert::path(&from)?;
+                convert::path(&to)?;
+                reach
+                    .directory(Verb::Rename, &directory)?
+                    .rename(&from, &to)
+                    .await
+            })
+            .await)
+    }
+
+    async fn compress(
+        &mut self,
+        directory: String,
+        paths: Vec<Vec<u8>>,
+        filter: FileFilter,
+    ) -> Answer<Compression> {
+        let call = self.call(Pace::Step)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let filter = convert::file_filter(filter)?;
+                paths.iter().try_for_each(|path| convert::path(path))?;
+                let directory = reach.directory(Verb::Compress, &directory)?;
+                let done = directory.compress(&paths, filter).await?;
+                Ok(Compression {
+                    files: done.done.len() as u64,
+                    bytes: done.bytes(),
+                    bytes_after: done.bytes_after(),
+                    left: convert::left(done.left),
+                })
+            })
+            .await)
+    }
+
+    async fn copy_truncate(&mut self, directory: String, from: Vec<u8>, to: Vec<u8>) -> Answer<()> {
+        let call = self.call(Pace::Step)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                convert::path(&from)?;
+                convert::path(&to)?;
+                let directory = reach.directory(Verb::Truncate, &directory)?;
+                directory.copy_truncate(&from, &to).await
             })
             .await)
     }

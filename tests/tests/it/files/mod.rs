@@ -4,11 +4,17 @@
 
 mod agreement;
 mod linux;
+mod moves;
 mod world;
 
 use sereno_core::ports::files::{Allowance, DiskUsage, FilesError, Removal, Span};
 use sereno_core::value::{FileFilter, Instant, Stamp};
 
+use moves::{
+    a_compression_keeps_within_its_allowance, a_copied_file_is_emptied_where_it_is,
+    a_file_is_compressed_once_and_only_while_it_matches, a_part_of_a_file_is_read_and_nothing_else,
+    a_rename_never_replaces_and_never_leaves,
+};
 use world::{Call, PLENTY, World, cutoff, drive, everything_old, far_future, names, old, young};
 
 /// Runs every test of the suite in every world.
@@ -52,6 +58,11 @@ conformance! {
     counts_files_by_name_up_to_a_limit
     a_directory_with_a_databases_data_is_not_entered
     usage_is_answered
+    a_rename_never_replaces_and_never_leaves
+    a_file_is_compressed_once_and_only_while_it_matches
+    a_compression_keeps_within_its_allowance
+    a_part_of_a_file_is_read_and_nothing_else
+    a_copied_file_is_emptied_where_it_is
 }
 
 pub(crate) fn at(text: &str) -> Instant {
