@@ -73,6 +73,20 @@ synchronous_commit = off
 full_page_writes = off
 ";
 
+/// Statements are counted, where the server has what counts them.
+const COUNTED: &str = "
+shared_preload_libraries = 'pg_stat_statements'
+";
+
+fn counted(programs: &Path) -> &'static str {
+    let library = |folder: &str| programs.join(folder).join("pg_stat_statements.so").is_file();
+    if library("../lib") || library("../lib/postgresql") {
+        COUNTED
+    } else {
+        ""
+    }
+}
+
 /// Carries out orders for one cluster until its standard input ends, then stops the server and removes the folder. The
 /// kernel closes that pipe when the test process dies, even by SIGKILL, which neither destructors nor statics survive.
 ///
@@ -180,7 +194,7 @@ impl Cluster {
         command
             .args(["-c", WATCHDOG, "sh"])
             .args([programs, folder.path()])
-            .arg([SETTINGS, settings, &socket].concat())
+            .arg([SETTINGS, settings, counted(programs), &socket].concat())
             // PG* variables of the caller would change the server.
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())

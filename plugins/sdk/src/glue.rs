@@ -9,11 +9,13 @@ use crate::data::{
     IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
     Upkeep, Value,
 };
-use crate::insight::{Part, TableSize};
+use crate::insight::{
+    Activity, Connection, ForeignKey, IndexDetail, Part, Queries, QueryStatistics, TableSize,
+};
 use crate::params::{self, FromParam};
 use crate::{
-    Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Failure, Files, Http, Instant, Level, Log,
-    Measurement, Measurements, Outcome, Report, Storage,
+    Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Error, Failure, Files, Http, Instant, Level,
+    Log, Measurement, Measurements, Outcome, Report, Storage,
 };
 
 #[expect(
@@ -414,6 +416,120 @@ impl DatabaseRead for Imports {
             capped: rows.capped,
         })
     }
+
+    fn index_details(&mut self, database: &str, table: &str) -> Result<Vec<IndexDetail>, Error> {
+        let found = wit::database_read::index_details(database, table)?;
+        Ok(found.into_iter().map(index_in).collect())
+    }
+
+    fn foreign_keys(&mut self, database: &str, table: &str) -> Result<Vec<ForeignKey>, Error> {
+        let key = |key: wit::database_read::ForeignKey| ForeignKey {
+            name: key.name,
+            columns: key.columns,
+            refers_to: key.refers_to,
+            indexed: key.indexed,
+        };
+        let found = wit::database_read::foreign_keys(database, table)?;
+        Ok(found.into_iter().map(key).collect())
+    }
+
+    fn slow_queries(&mut self, database: &str, max: u32) -> Result<Queries, Error> {
+        let found = wit::database_read::slow_queries(database, max)?;
+        Ok(Queries {
+            queries: found.queries.into_iter().map(query_in).collect(),
+            capped: found.capped,
+            since: micros(found.since),
+            deallocated: found.deallocated,
+        })
+    }
+
+    fn query_texts(&mut self, database: &str, ids: &[String]) -> Result<Vec<(String, String)>, Error> {
+        Ok(wit::database_read::query_texts(database, ids)?)
+    }
+
+    fn connections(
+        &mut self,
+        database: &str,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Part<Connection>, Error> {
+        let page = wit::database_read::connections(database, cursor, max)?;
+        Ok(Part {
+            items: page.connections.into_iter().map(connection_in).collect(),
+            cursor: page.cursor,
+        })
+    }
+
+    fn activities(&mut self, database: &str) -> Result<Vec<Activity>, Error> {
+        let activity = |activity: wit::database_read::Activity| Activity {
+            kind: activity.kind,
+            what: activity.what,
+            pid: activity.pid,
+            since: micros(activity.since),
+            amount: activity.amount,
+            total: activity.total,
+            unit: activity.unit,
+            note: activity.note,
+        };
+        let found = wit::database_read::activities(database)?;
+        Ok(found.into_iter().map(activity).collect())
+    }
+}
+
+fn micros(at: Option<i64>) -> Option<Instant> {
+    at.map(Instant::from_micros)
+}
+
+fn index_in(index: wit::database_read::IndexDetail) -> IndexDetail {
+    IndexDetail {
+        index: index.index,
+        columns: index.columns,
+        ordering: index.ordering,
+        included: index.included,
+        predicate: index.predicate,
+        method: index.method,
+        unique: index.unique,
+        primary: index.primary,
+        constraint: index.constraint,
+        valid: index.valid,
+        bytes: index.bytes,
+        scans: index.scans,
+        last_scan: micros(index.last_scan),
+        counted_since: micros(index.counted_since),
+        definition: index.definition,
+    }
+}
+
+fn query_in(query: wit::database_read::QueryStatistics) -> QueryStatistics {
+    QueryStatistics {
+        id: query.id,
+        user: query.user,
+        calls: query.calls,
+        total_ms: query.total_ms,
+        rows: query.rows,
+        blocks_hit: query.blocks_hit,
+        blocks_read: query.blocks_read,
+        blocks_temp: query.blocks_temp,
+        since: micros(query.since),
+    }
+}
+
+fn connection_in(connection: wit::database_read::Connection) -> Connection {
+    Connection {
+        pid: connection.pid,
+        started: Instant::from_micros(connection.started),
+        user: connection.user,
+        application: connection.application,
+        client: connection.client,
+        state: connection.state,
+        state_changed: micros(connection.state_changed),
+        transaction_started: micros(connection.transaction_started),
+        query_started: micros(connection.query_started),
+        query_kind: connection.query_kind,
+        waits_for: connection.waits_for,
+        blocked_by: connection.blocked_by,
+        kept: connection.kept,
+    }
 }
 
 impl DatabaseWrite for Imports {
@@ -450,6 +566,22 @@ impl DatabaseUpkeep for Imports {
     fn reindex(&mut self, database: &str, table: &str, index: &str, max_ms: u64) -> Result<Upkeep, Error> {
         Ok(upkeep_in(wit::database_upkeep::reindex(
             database, table, index, max_ms,
+        )?))
+    }
+
+    fn vacuum_full(&mut self, database: &str, table: &str, max_ms: u64) -> Result<Upkeep, Error> {
+        Ok(upkeep_in(wit::database_upkeep::vacuum_full(
+            database, table, max_ms,
+        )?))
+    }
+
+    fn terminate(&mut self, database: &str, connection: &Connection, mode: End) -> Result<Upkeep, Error> {
+        Ok(upkeep_in(wit::database_upkeep::terminate(
+            database,
+            connection.pid,
+            connection.started.micros(),
+            connection.state_changed.map(Instant::micros),
+            mode.as_str(),
         )?))
     }
 }

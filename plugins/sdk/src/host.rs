@@ -9,7 +9,7 @@ use crate::data::{
     IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
     Upkeep, Value,
 };
-use crate::insight::{Part, TableSize};
+use crate::insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, TableSize};
 use crate::{Error, Instant, Measurement};
 
 /// How much a log line matters.
@@ -33,6 +33,25 @@ impl Level {
             Self::Info => "info",
             Self::Warn => "warn",
             Self::Error => "error",
+        }
+    }
+}
+
+/// How a connection is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Only its statement.
+    Cancel,
+    /// All of it.
+    Terminate,
+}
+
+impl End {
+    /// Its text in the contract.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Terminate => "terminate",
         }
     }
 }
@@ -130,6 +149,29 @@ pub trait DatabaseRead {
 
     /// Runs the operator's query `name` with `params` in the order that the configuration names them.
     fn query(&mut self, database: &str, name: &str, params: &[Value]) -> Result<Rows, Error>;
+
+    /// One table's indexes with their definition and use.
+    fn index_details(&mut self, database: &str, table: &str) -> Result<Vec<IndexDetail>, Error>;
+
+    /// One table's foreign keys.
+    fn foreign_keys(&mut self, database: &str, table: &str) -> Result<Vec<ForeignKey>, Error>;
+
+    /// Up to `max` (at most 5,000) statements with what they took. [`Error::NotFound`] where nothing counts them.
+    fn slow_queries(&mut self, database: &str, max: u32) -> Result<Queries, Error>;
+
+    /// The texts of up to 50 statements without their literals, by id.
+    fn query_texts(&mut self, database: &str, ids: &[String]) -> Result<Vec<(String, String)>, Error>;
+
+    /// Up to `max` (at most 500) connections of clients.
+    fn connections(
+        &mut self,
+        database: &str,
+        cursor: Option<&str>,
+        max: u32,
+    ) -> Result<Part<Connection>, Error>;
+
+    /// What is at work, and what holds the database back.
+    fn activities(&mut self, database: &str) -> Result<Vec<Activity>, Error>;
 }
 
 /// Changes to rows.
@@ -156,6 +198,12 @@ pub trait DatabaseUpkeep {
 
     /// Rebuilds one index without blocking writers.
     fn reindex(&mut self, database: &str, table: &str, index: &str, max_ms: u64) -> Result<Upkeep, Error>;
+
+    /// Rewrites one table, which nobody can use meanwhile, with the operator's consent and room on the disk.
+    fn vacuum_full(&mut self, database: &str, table: &str, max_ms: u64) -> Result<Upkeep, Error>;
+
+    /// Ends one connection, or only its statement, while it still is what was told.
+    fn terminate(&mut self, database: &str, connection: &Connection, mode: End) -> Result<Upkeep, Error>;
 }
 
 /// Requests to granted origins of the web. Paths start with a slash; where they lead is the operator's.

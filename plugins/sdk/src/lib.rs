@@ -47,9 +47,9 @@ pub use data::{
 };
 pub use error::{Batches, Error, Failure, in_batches};
 pub use host::{
-    DatabaseRead, DatabaseUpkeep, DatabaseWrite, Files, Host, Http, Level, Log, Measurements, Storage,
+    DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Files, Host, Http, Level, Log, Measurements, Storage,
 };
-pub use insight::{Part, TableSize};
+pub use insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, QueryStatistics, TableSize};
 pub use instant::Instant;
 pub use outcome::{Finding, Measurement, Outcome, Report, Severity, Unit};
 pub use sereno_plugin_macros::plugin;

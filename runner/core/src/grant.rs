@@ -17,7 +17,7 @@ pub enum Interface {
     DatabaseRead,
     /// Changes to rows.
     DatabaseWrite,
-    /// VACUUM, ANALYZE, REINDEX.
+    /// VACUUM, ANALYZE, REINDEX, and ends of connections.
     DatabaseUpkeep,
     /// Files below a directory.
     Files,
@@ -59,7 +59,6 @@ impl Interface {
         match self {
             Self::DatabaseRead => &[Verb::Read, Verb::Query],
             Self::DatabaseWrite => &[Verb::Delete],
-            Self::DatabaseUpkeep => &[Verb::Vacuum, Verb::Analyze, Verb::Reindex],
             Self::Files => &[
                 Verb::Read,
                 Verb::ReadContent,
@@ -70,6 +69,13 @@ impl Interface {
             ],
             Self::Http => &[Verb::Get, Verb::Post],
             Self::Storage => &[Verb::Read, Verb::Write, Verb::Remove],
+            Self::DatabaseUpkeep => &[
+                Verb::Vacuum,
+                Verb::Analyze,
+                Verb::Reindex,
+                Verb::Terminate,
+                Verb::VacuumFull,
+            ],
         }
     }
 }
@@ -90,6 +96,10 @@ pub enum Verb {
     Analyze,
     /// REINDEX.
     Reindex,
+    /// End connections.
+    Terminate,
+    /// VACUUM FULL.
+    VacuumFull,
     /// Remove files or objects.
     Remove,
     /// Read what is in files.
@@ -110,13 +120,15 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 14] = [
+    pub const ALL: [(&'static str, Self); 16] = [
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
         ("vacuum", Self::Vacuum),
         ("analyze", Self::Analyze),
         ("reindex", Self::Reindex),
+        ("terminate", Self::Terminate),
+        ("vacuum-full", Self::VacuumFull),
         ("remove", Self::Remove),
         ("read-content", Self::ReadContent),
         ("rename", Self::Rename),
@@ -145,7 +157,10 @@ impl Verb {
 
     /// True when something is gone afterwards: such a job needs guards and, on a schedule, an approval.
     pub fn is_destructive(self) -> bool {
-        matches!(self, Self::Delete | Self::Remove | Self::Truncate)
+        matches!(
+            self,
+            Self::Delete | Self::Remove | Self::Truncate | Self::Terminate | Self::VacuumFull
+        )
     }
 
     /// True when the world differs afterwards: such a job holds leases on what it changes. An origin is nothing that one

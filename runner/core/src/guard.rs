@@ -17,6 +17,12 @@ pub const MAX_ROWS_PERCENT_FROM_ROWS: u64 = 1_000;
 pub const MAX_FILES_DEFAULT: u64 = 100_000;
 /// More than a night's clean-up frees unless something is wrong.
 pub const MAX_BYTES_DEFAULT: u64 = 10 << 30;
+/// More connections than this at once look like an outage of our own making.
+pub const MAX_CONNECTIONS_DEFAULT: u64 = 10;
+/// A share of the server's connections at which the application would notice.
+pub const MAX_CONNECTIONS_PERCENT_DEFAULT: f64 = 50.0;
+/// Below this many connections a percentage says nothing.
+pub const MAX_CONNECTIONS_PERCENT_FROM: u64 = 20;
 /// No cutoff may come nearer to now than this.
 pub const RETENTION_FLOOR_DEFAULT: Duration = Duration::from_hours(24);
 
@@ -33,12 +39,29 @@ pub struct Guards {
     pub max_files_percent: Option<f64>,
     /// Bytes of files over the whole key.
     pub max_bytes: Option<u64>,
+    /// Connections ended over the whole key.
+    #[serde(default = "max_connections_default")]
+    pub max_connections: Option<u64>,
+    /// Share of the server's connections, in percent, on servers with [`MAX_CONNECTIONS_PERCENT_FROM`] and more.
+    #[serde(default = "max_connections_percent_default")]
+    pub max_connections_percent: Option<f64>,
     /// The youngest that anything removed may be.
     pub retention_floor: Duration,
     /// Tables in which nothing may be deleted.
     pub protected: BTreeSet<TableName>,
     /// Hazards that the operator has looked at: `trigger:NAME`, `cascade:TABLE`, `row-security`.
     pub accept: BTreeSet<String>,
+}
+
+/// What was recorded before there was such a guard has its default.
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for the field's type")]
+fn max_connections_default() -> Option<u64> {
+    Some(MAX_CONNECTIONS_DEFAULT)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "serde asks for the field's type")]
+fn max_connections_percent_default() -> Option<f64> {
+    Some(MAX_CONNECTIONS_PERCENT_DEFAULT)
 }
 
 impl Default for Guards {
@@ -49,6 +72,8 @@ impl Default for Guards {
             max_files: Some(MAX_FILES_DEFAULT),
             max_files_percent: None,
             max_bytes: Some(MAX_BYTES_DEFAULT),
+            max_connections: max_connections_default(),
+            max_connections_percent: max_connections_percent_default(),
             retention_floor: RETENTION_FLOOR_DEFAULT,
             protected: BTreeSet::new(),
             accept: BTreeSet::new(),
@@ -96,12 +121,14 @@ pub struct Allowances(pub std::collections::BTreeMap<String, f64>);
 
 impl Guards {
     /// The guards that `--allow` can lift.
-    pub const LIFTABLE: [&'static str; 5] = [
+    pub const LIFTABLE: [&'static str; 7] = [
         "max_rows",
         "max_rows_percent",
         "max_files",
         "max_files_percent",
         "max_bytes",
+        "max_connections",
+        "max_connections_percent",
     ];
 
     /// These guards with each allowance in place; an allowance never narrows.
@@ -124,6 +151,8 @@ impl Guards {
                 "max_rows" => count(&mut lifted.max_rows, *value),
                 "max_files" => count(&mut lifted.max_files, *value),
                 "max_bytes" => count(&mut lifted.max_bytes, *value),
+                "max_connections" => count(&mut lifted.max_connections, *value),
+                "max_connections_percent" => percent(&mut lifted.max_connections_percent, *value),
                 "max_rows_percent" => percent(&mut lifted.max_rows_percent, *value),
                 "max_files_percent" => percent(&mut lifted.max_files_percent, *value),
                 other => return Err(other.to_owned()),
@@ -172,6 +201,21 @@ impl Guards {
             limit.saturating_sub(before)
         });
         of_key.into_iter().chain(share).min()
+    }
+
+    /// Holds one more connection, of `total` that the server had, after `before` under the same key, against the guards.
+    pub fn judge_connections(&self, total: Option<u64>, before: u64) -> Vec<GuardState> {
+        let count = self
+            .max_connections
+            .map(|limit| GuardState::new("max_connections", limit as f64, (before + 1) as f64));
+        let share = self
+            .max_connections_percent
+            .zip(total)
+            .filter(|(_, total)| *total >= MAX_CONNECTIONS_PERCENT_FROM)
+            .map(|(limit, total)| {
+                GuardState::new("max_connections_percent", limit, percent(before + 1, total))
+            });
+        count.into_iter().chain(share).collect()
     }
 
     /// The same for files: `matching` of `total`, after `before` under the same key.

@@ -149,6 +149,8 @@ pub struct DatabaseTarget {
     pub time_format: TimeFormat,
     /// The operator's named queries.
     pub queries: BTreeMap<TargetName, NamedQuery>,
+    /// The directory whose file system holds the server's data.
+    pub data_directory_free: Option<TargetName>,
     /// May be restored into.
     pub scratch: bool,
 }

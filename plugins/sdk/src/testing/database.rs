@@ -7,8 +7,8 @@ use super::FakeHost;
 use crate::data::{
     DatabaseStatistics, DeleteBatch, Filter, IndexStatistics, Operator, Rows, TableStatistics, Upkeep, Value,
 };
-use crate::insight::{Part, TableSize};
-use crate::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, Error, Instant};
+use crate::insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, TableSize};
+use crate::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Error, Instant};
 
 /// Tables, grants and queries of one database.
 #[derive(Debug, Default)]
@@ -20,6 +20,14 @@ pub struct FakeDatabase {
     pub statistics: DatabaseStatistics,
     /// The sizes of all its tables.
     pub sizes: Vec<TableSize>,
+    /// Its connections; those that are ended go.
+    pub connections: Vec<Connection>,
+    /// What its statements took; none: nothing counts them.
+    pub slow_queries: Option<Queries>,
+    /// The texts of its statements.
+    pub query_texts: BTreeMap<String, String>,
+    /// What is at work.
+    pub activities: Vec<Activity>,
 }
 
 /// Rows by an id that only the test knows.
@@ -32,6 +40,10 @@ pub struct FakeTable {
     pub statistics: TableStatistics,
     /// Its indexes.
     pub indexes: Vec<IndexStatistics>,
+    /// Their definition and use.
+    pub index_details: Vec<IndexDetail>,
+    /// Its foreign keys.
+    pub foreign_keys: Vec<ForeignKey>,
 }
 
 impl FakeDatabase {
@@ -208,6 +220,58 @@ impl DatabaseRead for FakeHost {
             .cloned()
             .ok_or_else(missing)
     }
+
+    fn index_details(&mut self, database: &str, table: &str) -> Result<Vec<IndexDetail>, Error> {
+        Ok(self
+            .in_table("index_details", database, table)?
+            .index_details
+            .clone())
+    }
+
+    fn foreign_keys(&mut self, database: &str, table: &str) -> Result<Vec<ForeignKey>, Error> {
+        Ok(self
+            .in_table("foreign_keys", database, table)?
+            .foreign_keys
+            .clone())
+    }
+
+    fn slow_queries(&mut self, database: &str, _max: u32) -> Result<Queries, Error> {
+        let missing = || Error::NotFound("extension pg_stat_statements does not exist".to_owned());
+        self.in_database("slow_queries", database, database)?
+            .slow_queries
+            .clone()
+            .ok_or_else(missing)
+    }
+
+    fn query_texts(&mut self, database: &str, ids: &[String]) -> Result<Vec<(String, String)>, Error> {
+        let texts = &self.in_database("query_texts", database, database)?.query_texts;
+        Ok(ids
+            .iter()
+            .filter_map(|id| Some((id.clone(), texts.get(id)?.clone())))
+            .collect())
+    }
+
+    fn connections(
+        &mut self,
+        database: &str,
+        _cursor: Option<&str>,
+        _max: u32,
+    ) -> Result<Part<Connection>, Error> {
+        Ok(Part {
+            items: self
+                .in_database("connections", database, database)?
+                .connections
+                .clone(),
+            cursor: None,
+        })
+    }
+
+    fn activities(&mut self, database: &str) -> Result<Vec<Activity>, Error> {
+        Ok(self
+            .in_database("activities", database, database)?
+            .activities
+            .clone())
+    }
 }
 
 /// Where a purge stopped: the last visited row's age and id.
@@ -288,6 +352,27 @@ impl DatabaseUpkeep for FakeHost {
             .find(|known| known.index == index)
             .ok_or_else(missing)?;
         Ok(table.done(index))
+    }
+
+    fn vacuum_full(&mut self, database: &str, table: &str, _max_ms: u64) -> Result<Upkeep, Error> {
+        Ok(self.in_table("vacuum_full", database, table)?.done("vacuum-full"))
+    }
+
+    fn terminate(&mut self, database: &str, connection: &Connection, mode: End) -> Result<Upkeep, Error> {
+        let what = format!("{} {}", mode.as_str(), connection.pid);
+        let connections = &mut self.in_database("terminate", database, &what)?.connections;
+        if let Some(kept) = &connection.kept {
+            return Err(Error::Guard(format!("it is never ended: it is {kept}")));
+        }
+        let before = connections.len();
+        if mode == End::Terminate {
+            connections.retain(|known| known != connection);
+        }
+        Ok(Upkeep {
+            done: mode == End::Cancel || connections.len() < before,
+            bytes: None,
+            note: None,
+        })
     }
 }
 

@@ -10,6 +10,7 @@ mod near;
 mod pace;
 mod params;
 mod postgres;
+mod redact;
 mod sql;
 mod sqlite;
 

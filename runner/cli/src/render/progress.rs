@@ -139,6 +139,8 @@ fn words(effect: &Effect) -> String {
         Verb::Reindex => "reindexing",
         Verb::Post => "posting to",
         Verb::Write => "writing to",
+        Verb::Terminate => "ending connections of",
+        Verb::VacuumFull => "rewriting",
         Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get => "reading",
     };
     let amount = if effect.done > 0 && effect.planned > effect.done {

@@ -156,6 +156,10 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Post, Mode::Apply) => "posted",
         (Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get, Mode::Plan) => "would read",
         (Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get, Mode::Apply) => "read",
+        (Verb::Terminate, Mode::Plan) => "would end",
+        (Verb::Terminate, Mode::Apply) => "ended",
+        (Verb::VacuumFull, Mode::Plan) => "would rewrite (VACUUM FULL)",
+        (Verb::VacuumFull, Mode::Apply) => "rewrote (VACUUM FULL)",
     }
 }
 
@@ -185,6 +189,8 @@ pub(crate) fn guard_limit(name: &str, limit: f64) -> String {
     match name {
         "max_rows_percent" | "max_files_percent" => format!("{limit} %"),
         "max_bytes" => show_bytes(whole),
+        "free_space" => format!("of free space {}", show_bytes(whole)),
+        "max_connections_percent" => format!("{limit} %"),
         "retention_floor" => format!("retention floor {}", show_duration(Duration::from_secs(whole))),
         "plan" => format!("of the plan {}", show_count(whole)),
         "accept" => "against hazards".to_owned(),

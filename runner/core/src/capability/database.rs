@@ -17,22 +17,21 @@ use crate::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, IndexStatistics, Purge, Rows,
     TableStatistics, Upkeep, UpkeepTask,
 };
-use crate::ports::insight::{Part, TableSize};
+use crate::ports::files::Directory;
 use crate::ports::plugins::CallError;
 use crate::report::Effect;
 use crate::run::Mode;
 use crate::value::{Filter, Value};
 
-/// Tables on one page: each costs the server a look at its files.
-const TABLES_MAX: u32 = 500;
-
 /// One database, for one attempt.
 pub struct DatabaseCapability {
-    name: TargetName,
-    port: Arc<dyn Database>,
+    pub(super) name: TargetName,
+    pub(super) port: Arc<dyn Database>,
     queries: BTreeMap<TargetName, NamedQuery>,
+    /// Where the server keeps its data, for its free space.
+    pub(super) disk: Option<Arc<dyn Directory>>,
     authority: Arc<Authority>,
-    hold: Arc<Hold>,
+    pub(super) hold: Arc<Hold>,
     /// The purges that passed their guards.
     open: Mutex<Vec<OpenPurge>>,
     begun: Begun,
@@ -54,6 +53,7 @@ impl From<DatabaseError> for CallError {
             }
             DatabaseError::NotFound { .. } => Self::NotFound(text),
             DatabaseError::Invalid(_) => Self::Invalid(text),
+            DatabaseError::Refused(_) => Self::Guard(text),
             DatabaseError::Forbidden { .. } | DatabaseError::Unsupported(_) | DatabaseError::Fault { .. } => {
                 Self::Fault(text)
             }
@@ -67,6 +67,7 @@ impl DatabaseCapability {
         name: TargetName,
         port: Arc<dyn Database>,
         queries: BTreeMap<TargetName, NamedQuery>,
+        disk: Option<Arc<dyn Directory>>,
         authority: Arc<Authority>,
         hold: Arc<Hold>,
     ) -> Self {
@@ -74,6 +75,7 @@ impl DatabaseCapability {
             name,
             port,
             queries,
+            disk,
             authority,
             hold,
             open: Mutex::new(Vec::new()),
@@ -84,11 +86,6 @@ impl DatabaseCapability {
     /// Sizes and connections.
     pub async fn statistics(&self) -> Result<DatabaseStatistics, CallError> {
         Ok(self.port.statistics().await?)
-    }
-
-    /// Up to `max` tables with their sizes.
-    pub async fn sizes(&self, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, CallError> {
-        Ok(self.port.sizes(cursor, max.clamp(1, TABLES_MAX)).await?)
     }
 
     /// Of one table.
@@ -187,6 +184,7 @@ impl DatabaseCapability {
     pub async fn upkeep(&self, mut task: UpkeepTask, limit: Duration) -> Result<Upkeep, CallError> {
         let (UpkeepTask::Vacuum { table, .. }
         | UpkeepTask::Analyze { table }
+        | UpkeepTask::VacuumFull { table }
         | UpkeepTask::Reindex { table, .. }) = &mut task;
         let (on, canonical) = self.canonical(table);
         *table = canonical;
@@ -197,6 +195,7 @@ impl DatabaseCapability {
                 if *analyze { "with statistics" } else { "" }.to_owned(),
             ),
             UpkeepTask::Analyze { .. } => (Verb::Analyze, "tables", String::new()),
+            UpkeepTask::VacuumFull { .. } => (Verb::VacuumFull, "tables", String::new()),
             UpkeepTask::Reindex { index, .. } => (Verb::Reindex, "indexes", index.clone()),
         };
         let mut effect = Effect {
@@ -216,7 +215,11 @@ impl DatabaseCapability {
             also_exceeded: Vec::new(),
         };
         let of_plan = self.hold.judge_plan(&effect, 1);
-        effect = effect.judged(of_plan);
+        let of_rewrite = match &task {
+            UpkeepTask::VacuumFull { table } => self.judge_rewrite(&on, table).await?,
+            _ => Vec::new(),
+        };
+        effect = effect.judged(of_plan.into_iter().chain(of_rewrite));
         self.hold.stop_at(&effect)?;
         let upkeep = self.port.upkeep(&task, limit, &self.fence(&on)).await?;
         if upkeep.done {
@@ -297,7 +300,7 @@ impl DatabaseCapability {
         }
     }
 
-    fn fence(&self, scope: &str) -> Fence {
+    pub(super) fn fence(&self, scope: &str) -> Fence {
         let token = self.hold.tokens.get(scope).copied();
         Fence {
             run: self.hold.run.clone(),

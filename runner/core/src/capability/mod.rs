@@ -6,6 +6,7 @@
 mod database;
 mod files;
 mod http;
+mod insight;
 mod moves;
 mod storage;
 
@@ -199,7 +200,12 @@ fn explain(effect: &Effect, guard: &GuardState) -> String {
     };
     let on = &effect.on;
     match guard.name.as_str() {
-        "max_rows_percent" | "max_files_percent" => format!(
+        "free_space" => format!(
+            "a rewrite of {on} needs {} of free space, and {} are free",
+            bytes(guard.found),
+            bytes(guard.limit)
+        ),
+        "max_rows_percent" | "max_files_percent" | "max_connections_percent" => format!(
             "{amount} on {on} are {:.1} %, and the guard {} allows {} %",
             guard.found, guard.name, guard.limit
         ),

@@ -64,6 +64,13 @@ pub(super) static DATABASE: Shape = Shape {
             doc: "Named queries: SQL that plugins may call by name and not change.",
         },
         Key {
+            name: "data_directory_free",
+            kind: Kind::Parsed(&DATA_DIRECTORY),
+            presence: Presence::Optional,
+            doc: "`directory.NAME`: a directory on the file system that holds the server's data, as this machine sees it. Its \
+                  free space is the proof that VACUUM FULL has room; without one it is refused.",
+        },
+        Key {
             name: "scratch",
             kind: Kind::Boolean,
             presence: Presence::Default("false"),
@@ -89,6 +96,20 @@ static UPKEEP_URL: super::shape::Parsed = super::shape::Parsed {
         } else {
             super::secret::check_url(text)
         }
+    },
+};
+
+/// A directory of this configuration.
+static DATA_DIRECTORY: super::shape::Parsed = super::shape::Parsed {
+    what: "a directory",
+    code: "bad-value",
+    pattern: Some("^directory\\..+$"),
+    check: |text| match text.strip_prefix("directory.").map(str::parse::<TargetName>) {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(super::shape::Complaint::new(
+            format!("`{text}` is not the name of a directory"),
+            "write `directory.NAME`, with a section of that name",
+        )),
     },
 };
 
@@ -162,6 +183,9 @@ fn read_one(node: &Node, mistakes: &mut Vec<Diagnostic>) -> DatabaseTarget {
             _ => TimeFormat::Text,
         },
         queries,
+        data_directory_free: node
+            .text_of("data_directory_free")
+            .and_then(|text| text.strip_prefix("directory.")?.parse().ok()),
         scratch: node.is_true("scratch"),
     }
 }

@@ -60,14 +60,15 @@ static ON_DATABASE: Shape = Shape {
                 of: &Kind::List(&Kind::OneOf(&texts::TABLE_VERB)),
             },
             presence: Presence::Optional,
-            doc: "`read`, `delete`, `vacuum`, `analyze`, `reindex`, by table. `\"*\"` is every table, for all but \
-                  `delete`.",
+            doc: "`read`, `delete`, `vacuum`, `analyze`, `reindex`, `vacuum-full`, by table. `\"*\"` is every table, for \
+                  all but `delete` and `vacuum-full`.",
         },
         Key {
             name: "whole",
             kind: Kind::List(&Kind::OneOf(&texts::WHOLE_VERB)),
             presence: Presence::Optional,
-            doc: "The database itself: `read` for sizes and connections, or upkeep of all of it.",
+            doc: "The database itself: `read` for sizes, connections and statements, `terminate` to end connections, or \
+                  upkeep of all of it.",
         },
         Key {
             name: "queries",
@@ -193,18 +194,20 @@ fn read_tables(
         .flat_map(|table| database.spellings(table))
         .collect();
     for entry in on.node.entries_of("tables") {
-        let delete = verb_at(&entry.node, Verb::Delete);
+        let delete = verb_at(&entry.node, Verb::Delete).map(|at| (at, "delete"));
+        let rewrite = verb_at(&entry.node, Verb::VacuumFull).map(|at| (at, "vacuum-full"));
+        let delete = delete.or(rewrite);
         if entry.key == "*" {
-            if let Some(at) = delete {
+            if let Some((at, verb)) = delete {
                 mistakes.push(
                     Diagnostic::at(
                         "wildcard-delete",
                         at.span.clone(),
-                        "`delete` is granted table by table, never on `\"*\"`",
+                        format!("`{verb}` is granted table by table, never on `\"*\"`"),
                     )
                     .label("on every table there is, and every one to come")
                     .hint(format!(
-                        "name the table: `{name}.tables.user_sessions = [\"delete\"]`"
+                        "name the table: `{name}.tables.user_sessions = [\"{verb}\"]`"
                     )),
                 );
             }
@@ -217,15 +220,19 @@ fn read_tables(
         let Ok(table) = entry.key.parse::<TableName>() else {
             continue;
         };
-        if let Some(at) = delete.filter(|_| protected.contains(&table)) {
+        if let Some((at, verb)) = delete.filter(|_| protected.contains(&table)) {
             mistakes.push(
                 Diagnostic::at(
                     "protected",
                     at.span.clone(),
-                    format!("`{table}` is protected: nothing may be deleted from it"),
+                    if verb == "delete" {
+                        format!("`{table}` is protected: nothing may be deleted from it")
+                    } else {
+                        format!("`{table}` is protected: VACUUM FULL is never run on it")
+                    },
                 )
                 .label("this grant")
-                .hint(format!("remove `delete` here, or `{table}` from `protected`")),
+                .hint(format!("remove `{verb}` here, or `{table}` from `protected`")),
             );
         }
         let path = Path::Table(name.clone(), table).canonical(database.dialect().default_schema());

@@ -57,6 +57,24 @@ pub(super) static GUARD: Shape = Shape {
             doc: "Bytes of files or objects that a run may remove.",
         },
         Key {
+            name: "max_connections",
+            kind: Kind::Integer {
+                min: 1,
+                max: COUNT_MAX,
+            },
+            presence: Presence::Default("10"),
+            doc: "Connections that a run may end, statements that it may cancel among them.",
+        },
+        Key {
+            name: "max_connections_percent",
+            kind: Kind::Number {
+                above: 0.0,
+                max: 100.0,
+            },
+            presence: Presence::Default("50"),
+            doc: "Share of a server's connections that a run may end, on servers with 20 and more.",
+        },
+        Key {
             name: "retention_floor",
             kind: Kind::Duration {
                 min: Duration::from_secs(1),
@@ -76,7 +94,7 @@ pub(super) static GUARD: Shape = Shape {
             kind: Kind::List(&Kind::Parsed(&texts::ACCEPT)),
             presence: Presence::Default("[]"),
             doc: "Hazards that were looked at: `trigger:NAME`, `cascade:TABLE`, `row-security`; `trigger:TABLE.NAME` on a \
-                  table whose rows go along.",
+                  table whose rows go along; `downtime:TABLE` consents to VACUUM FULL of the table.",
         },
     ],
 };
@@ -95,6 +113,10 @@ pub(super) fn read(node: Option<&Node>) -> Guards {
             .text_of("max_bytes")
             .and_then(|text| parse_size(text).ok())
             .or(defaults.max_bytes),
+        max_connections: count("max_connections").or(defaults.max_connections),
+        max_connections_percent: node
+            .number_of("max_connections_percent")
+            .or(defaults.max_connections_percent),
         retention_floor: node
             .text_of("retention_floor")
             .and_then(|text| parse_duration(text).ok())

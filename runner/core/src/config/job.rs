@@ -144,11 +144,12 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
     let mut guards = guard::read(node.get("guard"));
     let grants = grant::read(node.get("grant"), config, &guards.protected, mistakes);
     protect(&mut guards, &grants, config);
-    let does_upkeep = grants
-        .0
-        .values()
-        .flatten()
-        .any(|verb| matches!(verb, Verb::Vacuum | Verb::Analyze | Verb::Reindex));
+    let does_upkeep = grants.0.values().flatten().any(|verb| {
+        matches!(
+            verb,
+            Verb::Vacuum | Verb::Analyze | Verb::Reindex | Verb::VacuumFull
+        )
+    });
     let duration = |key: &str| node.text_of(key).and_then(|text| parse_duration(text).ok());
     let texts = |key: &str| node.texts_of(key).into_iter().map(str::to_owned).collect();
     let retries = node

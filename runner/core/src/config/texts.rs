@@ -188,13 +188,13 @@ pub(super) static SQL: Parsed = Parsed {
 pub(super) static ACCEPT: Parsed = Parsed {
     what: "a hazard",
     code: "bad-value",
-    pattern: Some("^(trigger:.+|cascade:.+|row-security)$"),
+    pattern: Some("^(trigger:.+|cascade:.+|downtime:.+|row-security)$"),
     check: |text| match text.split_once(':') {
-        Some(("trigger" | "cascade", name)) if !name.is_empty() => Ok(()),
+        Some(("trigger" | "cascade" | "downtime", name)) if !name.is_empty() => Ok(()),
         None if text == "row-security" => Ok(()),
         _ => Err(Complaint::new(
             format!("`{text}` is not a hazard"),
-            "write `trigger:NAME`, `cascade:TABLE` or `row-security`, as the plan names it",
+            "write `trigger:NAME`, `cascade:TABLE`, `downtime:TABLE` or `row-security`, as the plan names it",
         )),
     },
 };
@@ -240,13 +240,13 @@ pub(super) static FENCE: Choice = Choice {
 pub(super) static TABLE_VERB: Choice = Choice {
     what: "a verb of a table",
     code: "bad-verb",
-    texts: &["read", "delete", "vacuum", "analyze", "reindex"],
+    texts: &["read", "delete", "vacuum", "analyze", "reindex", "vacuum-full"],
 };
 
 pub(super) static WHOLE_VERB: Choice = Choice {
     what: "a verb of a whole database",
     code: "bad-verb",
-    texts: &["read", "vacuum", "analyze", "reindex"],
+    texts: &["read", "vacuum", "analyze", "reindex", "terminate"],
 };
 
 pub(super) static QUERY_VERB: Choice = Choice {

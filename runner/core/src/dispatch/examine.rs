@@ -79,6 +79,21 @@ impl Examined {
         })
     }
 
+    /// The databases of which tables may be rewritten, with the directory that shows their disk.
+    fn disks(&self, services: &Services) -> BTreeMap<TargetName, TargetName> {
+        let rewrites = self
+            .needs
+            .iter()
+            .filter(|need| need.verbs.contains(&Verb::VacuumFull));
+        rewrites
+            .filter_map(|need| {
+                let database = need.on.database()?;
+                let target = services.config.databases.get(database)?;
+                Some((database.clone(), target.data_directory_free.clone()?))
+            })
+            .collect()
+    }
+
     /// True when the run changes nothing on the target that `on` is in.
     fn only_reads(&self, on: &Path) -> bool {
         let target = on.target();
@@ -237,6 +252,8 @@ pub struct Opened {
     pub origins: BTreeMap<TargetName, Arc<dyn HttpOrigin>>,
     /// By name.
     pub storages: BTreeMap<TargetName, Arc<dyn Storage>>,
+    /// By database: where its server keeps its data, for runs that need to know how much room there is.
+    pub disks: BTreeMap<TargetName, Arc<dyn Directory>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
     pub unreached: Arc<Vec<DispatchError>>,
     /// What the job may do, with every table named that a grant on all of them stands for.
@@ -325,6 +342,14 @@ pub async fn preflight(
         };
         reasons.push(error);
         opened.storages.insert(name, Arc::new(unreached));
+    }
+    for (database, name) in examined.disks(services) {
+        let disk = services.targets.directory(&name).await;
+        let disk = disk.map_err(|source| DispatchError::Directory {
+            name: name.to_string(),
+            source,
+        })?;
+        opened.disks.insert(database, disk);
     }
     let mut problems = Vec::new();
     let mut authority = Authority::clone(&opened.authority);

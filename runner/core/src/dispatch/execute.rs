@@ -153,6 +153,7 @@ fn capabilities(
                 name.clone(),
                 Arc::clone(port),
                 queries,
+                admitted.opened.disks.get(name).cloned(),
                 Arc::clone(authority),
                 Arc::clone(hold),
             )),

@@ -2,7 +2,7 @@
 //!
 //! A purge counts as done for later reads once its last batch was previewed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,13 +15,17 @@ use crate::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
-use crate::ports::insight::{Insight, Part, TableSize};
+use crate::ports::insight::{
+    Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
+};
 use crate::value::{Filter, Instant, Value};
 
 /// The plan-mode decorator of a [`Database`].
 pub struct PlannedDatabase {
     inner: Arc<dyn Database>,
     planned: Mutex<BTreeMap<TableName, Vec<Filter>>>,
+    /// Connections that would be gone.
+    ended: Mutex<BTreeSet<(i64, Instant)>>,
 }
 
 impl PlannedDatabase {
@@ -30,6 +34,7 @@ impl PlannedDatabase {
         Self {
             inner,
             planned: Mutex::default(),
+            ended: Mutex::default(),
         }
     }
 
@@ -51,6 +56,34 @@ impl PlannedDatabase {
 impl Insight for PlannedDatabase {
     async fn sizes(&self, cursor: Option<&str>, max: u32) -> Result<Part<TableSize>, DatabaseError> {
         self.inner.sizes(cursor, max).await
+    }
+
+    async fn index_details(&self, table: &TableName) -> Result<Vec<IndexDetail>, DatabaseError> {
+        self.inner.index_details(table).await
+    }
+
+    async fn foreign_keys(&self, table: &TableName) -> Result<Vec<ForeignKey>, DatabaseError> {
+        self.inner.foreign_keys(table).await
+    }
+
+    async fn queries(&self, max: u32) -> Result<Queries, DatabaseError> {
+        self.inner.queries(max).await
+    }
+
+    async fn query_texts(&self, ids: &[String]) -> Result<Vec<(String, String)>, DatabaseError> {
+        self.inner.query_texts(ids).await
+    }
+
+    async fn connections(&self, cursor: Option<&str>, max: u32) -> Result<Part<Connection>, DatabaseError> {
+        let mut part = self.inner.connections(cursor, max).await?;
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        part.items
+            .retain(|connection| !ended.contains(&(connection.pid, connection.started)));
+        Ok(part)
+    }
+
+    async fn activity(&self) -> Result<Vec<Activity>, DatabaseError> {
+        self.inner.activity().await
     }
 }
 
@@ -136,6 +169,29 @@ impl Database for PlannedDatabase {
         self.inner
             .preview_delete_batch(purge, &gone, cursor, max, fence)
             .await
+    }
+
+    async fn end_connection(
+        &self,
+        backend: &Backend,
+        mode: EndMode,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
+        let ended = self.preview_end_connection(backend, mode, fence).await?;
+        if ended.done && mode == EndMode::Terminate {
+            let mut gone = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            gone.insert((backend.pid, backend.started));
+        }
+        Ok(ended)
+    }
+
+    async fn preview_end_connection(
+        &self,
+        backend: &Backend,
+        mode: EndMode,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
+        self.inner.preview_end_connection(backend, mode, fence).await
     }
 
     async fn upkeep(

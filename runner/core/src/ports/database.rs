@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use super::insight::Insight;
+use super::insight::{Backend, EndMode, Insight};
 use crate::job::NamedQuery;
 use crate::name::{RunId, TableName};
 use crate::report::Effect;
@@ -67,6 +67,9 @@ pub enum DatabaseError {
         /// What was leased.
         scope: String,
     },
+    /// It is never done, whoever asks: a connection that is kept.
+    #[error("{0}")]
+    Refused(String),
     /// This database cannot do it (SQLite has no connections to count).
     #[error("{0} is not possible on this database")]
     Unsupported(&'static str),
@@ -250,6 +253,11 @@ pub enum UpkeepTask {
         /// The table.
         table: TableName,
     },
+    /// Rewrite of a table, which nobody can read or write meanwhile (before PostgreSQL 19).
+    VacuumFull {
+        /// The table.
+        table: TableName,
+    },
     /// Rebuild of an index without blocking writers.
     Reindex {
         /// The index's table.
@@ -328,6 +336,22 @@ pub trait Database: Insight + Send + Sync {
         max: u32,
         fence: &Fence,
     ) -> Result<DeleteBatch, DatabaseError>;
+
+    /// Ends one connection or its statement, if it still is what was looked at; never one that is kept.
+    async fn end_connection(
+        &self,
+        backend: &Backend,
+        mode: EndMode,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError>;
+
+    /// What [`Self::end_connection`] would do.
+    async fn preview_end_connection(
+        &self,
+        backend: &Backend,
+        mode: EndMode,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError>;
 
     /// Does one upkeep task within `limit`. VACUUM and REINDEX are not begun when their estimate does not fit.
     async fn upkeep(

@@ -15,7 +15,9 @@ use super::files::{
     Allowance, Bucket, Compression, Content, Directory, DiskUsage, FilesError, Moved, Page, Removal, Span,
     Summary,
 };
-use super::insight::{Insight, Part, TableSize};
+use super::insight::{
+    Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
+};
 use super::storage::{Download, Listing, Object, ObjectKey, Put, Storage, StorageError, Upload};
 use crate::grant::Verb;
 use crate::job::NamedQuery;
@@ -57,6 +59,30 @@ impl UnreachedDatabase {
 #[async_trait]
 impl Insight for UnreachedDatabase {
     async fn sizes(&self, _cursor: Option<&str>, _max: u32) -> Result<Part<TableSize>, DatabaseError> {
+        self.why()
+    }
+
+    async fn index_details(&self, _table: &TableName) -> Result<Vec<IndexDetail>, DatabaseError> {
+        self.why()
+    }
+
+    async fn foreign_keys(&self, _table: &TableName) -> Result<Vec<ForeignKey>, DatabaseError> {
+        self.why()
+    }
+
+    async fn queries(&self, _max: u32) -> Result<Queries, DatabaseError> {
+        self.why()
+    }
+
+    async fn query_texts(&self, _ids: &[String]) -> Result<Vec<(String, String)>, DatabaseError> {
+        self.why()
+    }
+
+    async fn connections(&self, _cursor: Option<&str>, _max: u32) -> Result<Part<Connection>, DatabaseError> {
+        self.why()
+    }
+
+    async fn activity(&self) -> Result<Vec<Activity>, DatabaseError> {
         self.why()
     }
 }
@@ -138,6 +164,24 @@ impl Database for UnreachedDatabase {
         _max: u32,
         _fence: &Fence,
     ) -> Result<DeleteBatch, DatabaseError> {
+        self.why()
+    }
+
+    async fn end_connection(
+        &self,
+        _backend: &Backend,
+        _mode: EndMode,
+        _fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
+        self.why()
+    }
+
+    async fn preview_end_connection(
+        &self,
+        _backend: &Backend,
+        _mode: EndMode,
+        _fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
         self.why()
     }
 

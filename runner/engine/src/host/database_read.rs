@@ -5,8 +5,10 @@ use std::sync::atomic::Ordering;
 use sereno_core::grant::{Interface, Path, Verb};
 use sereno_core::ports::plugins::CallError;
 
+use super::insight;
 use crate::bindings::database_read::{
-    DatabaseStatistics, Host, IndexStatistics, Rows, TablePage, TableSize, TableStatistics,
+    Activity, ConnectionPage, DatabaseStatistics, ForeignKey, Host, IndexDetail, IndexStatistics, Queries,
+    Rows, TablePage, TableStatistics,
 };
 use crate::bindings::types;
 use crate::convert;
@@ -48,21 +50,7 @@ impl Host for State {
             .answer(async move {
                 let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, Path::Whole)?;
                 let found = database.sizes(cursor.as_deref(), max).await?;
-                let tables = found.items.into_iter().map(|table| TableSize {
-                    schema: table.schema,
-                    table: table.table,
-                    bytes: table.bytes,
-                    index_bytes: table.index_bytes,
-                    toast_bytes: table.toast_bytes,
-                    rows_estimate: table.rows_estimate,
-                    partition_of: table.partition_of,
-                    partitioned: table.partitioned,
-                    attributes: Vec::new(),
-                });
-                Ok(TablePage {
-                    tables: tables.collect(),
-                    cursor: found.cursor,
-                })
+                Ok(insight::tables(found))
             })
             .await)
     }
@@ -159,6 +147,87 @@ impl Host for State {
                         .collect(),
                     capped: found.capped,
                 })
+            })
+            .await)
+    }
+
+    async fn index_details(&mut self, database: String, table_name: String) -> Answer<Vec<IndexDetail>> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let table = table(&table_name)?;
+                let on = |database| Path::Table(database, table.clone());
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, on)?;
+                let found = database.index_details(&table).await?;
+                Ok(found.into_iter().map(insight::index).collect())
+            })
+            .await)
+    }
+
+    async fn foreign_keys(&mut self, database: String, table_name: String) -> Answer<Vec<ForeignKey>> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let table = table(&table_name)?;
+                let on = |database| Path::Table(database, table.clone());
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, on)?;
+                let found = database.foreign_keys(&table).await?;
+                Ok(found.into_iter().map(insight::foreign_key).collect())
+            })
+            .await)
+    }
+
+    async fn slow_queries(&mut self, database: String, max: u32) -> Answer<Queries> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, Path::Whole)?;
+                let found = database.statements(max).await?;
+                Ok(insight::queries(found))
+            })
+            .await)
+    }
+
+    async fn query_texts(&mut self, database: String, ids: Vec<String>) -> Answer<Vec<(String, String)>> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, Path::Whole)?;
+                let found = database.statement_texts(&ids).await?;
+                Ok(found)
+            })
+            .await)
+    }
+
+    async fn connections(
+        &mut self,
+        database: String,
+        cursor: Option<String>,
+        max: u32,
+    ) -> Answer<ConnectionPage> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, Path::Whole)?;
+                let found = database.connections(cursor.as_deref(), max).await?;
+                Ok(insight::connections(found))
+            })
+            .await)
+    }
+
+    async fn activities(&mut self, database: String) -> Answer<Vec<Activity>> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, Path::Whole)?;
+                let found = database.activity().await?;
+                Ok(found.into_iter().map(insight::activity).collect())
             })
             .await)
     }

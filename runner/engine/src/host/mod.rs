@@ -7,6 +7,7 @@ mod database_upkeep;
 mod database_write;
 mod files;
 mod http;
+mod insight;
 mod log;
 mod measurements;
 mod storage;

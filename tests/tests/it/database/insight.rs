@@ -2,6 +2,7 @@
 
 use sereno_core::ports::insight::TableSize;
 
+use super::table;
 use super::world::World;
 
 /// Every table, by pages of two.
@@ -100,4 +101,118 @@ async fn a_cursor_of_something_else_is_refused() {
         answer.expect_err("refused").to_string(),
         "`1; DROP TABLE x` is not a cursor of a list of tables"
     );
+}
+
+pub(super) async fn indexes_and_foreign_keys_are_told_as_they_are_defined(world: World) {
+    for sql in [
+        "CREATE TABLE owners (id integer PRIMARY KEY, mail text UNIQUE)",
+        "CREATE TABLE things (id integer PRIMARY KEY, owner integer REFERENCES owners (id), maker integer REFERENCES owners (id))",
+        "CREATE INDEX things_owner ON things (owner, maker)",
+        "CREATE INDEX things_some ON things (maker DESC) WHERE maker > 5",
+    ] {
+        world.run(sql).await;
+    }
+    let found = world
+        .database
+        .index_details(&table("things"))
+        .await
+        .expect("indexes");
+    let of = |name: &str| found.iter().find(|index| index.index == name).expect("an index");
+    let two = of("things_owner");
+    assert_eq!(two.columns, ["owner", "maker"]);
+    assert_eq!(two.ordering.len(), 2, "{two:?}");
+    assert!(
+        two.valid && !two.unique && !two.primary && !two.constraint,
+        "{two:?}"
+    );
+    assert!(
+        two.predicate.is_none() && two.method == "btree" && two.bytes > Some(0),
+        "{two:?}"
+    );
+    let some = of("things_some");
+    assert_eq!(some.columns, ["maker"]);
+    assert!(
+        some.predicate
+            .as_deref()
+            .is_some_and(|text| text.contains("maker > 5")),
+        "{some:?}"
+    );
+    assert!(
+        some.ordering[0].ends_with("desc") || some.ordering[0].contains(" desc"),
+        "{some:?}"
+    );
+    let owners = world
+        .database
+        .index_details(&table("owners"))
+        .await
+        .expect("indexes");
+    assert!(
+        owners
+            .iter()
+            .any(|index| index.columns == ["mail"] && index.unique && index.constraint),
+        "{owners:?}"
+    );
+    let keys = world.database.foreign_keys(&table("things")).await.expect("keys");
+    let mut keys: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            (
+                key.columns.join(","),
+                key.indexed,
+                key.refers_to.rsplit('.').next(),
+            )
+        })
+        .collect();
+    keys.sort();
+    assert_eq!(
+        keys,
+        [
+            ("maker".to_owned(), false, Some("owners")),
+            ("owner".to_owned(), true, Some("owners"))
+        ]
+    );
+}
+
+#[tokio::test]
+async fn sqlite_says_what_it_cannot_tell() {
+    let world = World::sqlite_file().await;
+    let error = world.database.connections(None, 5).await.expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "listing connections is not possible on this database"
+    );
+    let error = world.database.queries(5).await.expect_err("refused");
+    assert_eq!(
+        error.to_string(),
+        "counting statements is not possible on this database"
+    );
+}
+
+#[tokio::test]
+async fn statements_are_counted_and_told_without_their_literals() {
+    let world = World::postgres().await;
+    let error = world.database.queries(5).await.expect_err("no extension");
+    assert!(
+        error.to_string().contains("CREATE EXTENSION pg_stat_statements"),
+        "{error}"
+    );
+    world.run("CREATE EXTENSION pg_stat_statements").await;
+    world.run("CREATE TABLE counted (id integer, note text)").await;
+    for _ in 0..3 {
+        world
+            .run("INSERT INTO counted SELECT i, 'secret' FROM generate_series(1, 10) AS i")
+            .await;
+    }
+    let found = world.database.queries(5_000).await.expect("statements");
+    assert!(found.since.is_some() && !found.capped, "{found:?}");
+    let ids: Vec<String> = found.queries.iter().map(|query| query.id.clone()).collect();
+    let texts = world.database.query_texts(&ids).await.expect("texts");
+    let (id, text) = texts
+        .iter()
+        .find(|(_, text)| text.starts_with("INSERT INTO counted"))
+        .expect("it is counted");
+    assert!(!text.contains("secret"), "{text}");
+    let query = found.queries.iter().find(|query| query.id == *id).expect("told");
+    assert_eq!((query.calls, query.rows), (3, 30), "{query:?}");
+    assert!(query.total_ms > 0.0 && query.user.is_some(), "{query:?}");
 }

@@ -3,6 +3,7 @@
 //!
 //! What only one of them can show is in `postgres` and `sqlite`.
 
+mod connections;
 mod hazards;
 mod insight;
 mod postgres;
@@ -20,7 +21,9 @@ use sereno_core::ports::database::{DatabaseError, DeleteBatch, Fence, Purge, Upk
 use sereno_core::value::{Condition, Filter, Instant, Operator, Value};
 
 use hazards::what_follows_what_follows_is_a_hazard;
-use insight::every_table_is_told_once_with_its_sizes;
+use insight::{
+    every_table_is_told_once_with_its_sizes, indexes_and_foreign_keys_are_told_as_they_are_defined,
+};
 use upkeep::upkeep_that_would_not_fit_is_not_begun;
 use world::World;
 
@@ -62,6 +65,7 @@ conformance! {
     upkeep_says_that_it_was_done_and_its_preview_agrees
     upkeep_that_would_not_fit_is_not_begun
     every_table_is_told_once_with_its_sizes
+    indexes_and_foreign_keys_are_told_as_they_are_defined
 }
 
 pub(crate) fn at(text: &str) -> Instant {

@@ -5,13 +5,16 @@
 //! that nobody's table or operator can take the place of the one that was meant.
 
 mod catalogue;
+mod connections;
 mod fence;
 mod filter;
 mod hazards;
 mod horizon;
 mod insight;
 mod purge;
+mod queries;
 mod read;
+mod rewrite;
 mod session;
 mod tables;
 mod upkeep;
@@ -27,7 +30,9 @@ use sereno_core::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
-use sereno_core::ports::insight::{Insight, Part, TableSize};
+use sereno_core::ports::insight::{
+    Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
+};
 use sereno_core::value::{Filter, Instant, Value};
 use sqlx::postgres::PgConnectOptions;
 
@@ -99,6 +104,42 @@ impl Insight for Postgres {
         let answer = insight::sizes(&mut session, cursor, max).await;
         session.give_back(answer)
     }
+
+    async fn index_details(&self, table: &TableName) -> Result<Vec<IndexDetail>, DatabaseError> {
+        let mut session = self.rows.open("read statistics", STATEMENT_LIMIT).await?;
+        let answer = insight::index_details(&mut session, table).await;
+        session.give_back(answer)
+    }
+
+    async fn foreign_keys(&self, table: &TableName) -> Result<Vec<ForeignKey>, DatabaseError> {
+        let mut session = self.rows.open("read the catalogue", STATEMENT_LIMIT).await?;
+        let answer = insight::foreign_keys(&mut session, table).await;
+        session.give_back(answer)
+    }
+
+    async fn queries(&self, max: u32) -> Result<Queries, DatabaseError> {
+        let mut session = self.rows.open("read pg_stat_statements", STATEMENT_LIMIT).await?;
+        let answer = queries::queries(&mut session, max).await;
+        session.give_back(answer)
+    }
+
+    async fn query_texts(&self, ids: &[String]) -> Result<Vec<(String, String)>, DatabaseError> {
+        let mut session = self.rows.open("read pg_stat_statements", STATEMENT_LIMIT).await?;
+        let answer = queries::query_texts(&mut session, ids).await;
+        session.give_back(answer)
+    }
+
+    async fn connections(&self, cursor: Option<&str>, max: u32) -> Result<Part<Connection>, DatabaseError> {
+        let mut session = self.rows.open("list connections", STATEMENT_LIMIT).await?;
+        let answer = connections::connections(&mut session, cursor, max).await;
+        session.give_back(answer)
+    }
+
+    async fn activity(&self) -> Result<Vec<Activity>, DatabaseError> {
+        let mut session = self.rows.open("look at what is at work", STATEMENT_LIMIT).await?;
+        let answer = connections::activity(&mut session).await;
+        session.give_back(answer)
+    }
 }
 
 #[async_trait]
@@ -122,7 +163,12 @@ impl Database for Postgres {
         let upkeep: Vec<Verb> = verbs
             .iter()
             .copied()
-            .filter(|verb| matches!(verb, Verb::Vacuum | Verb::Analyze | Verb::Reindex))
+            .filter(|verb| {
+                matches!(
+                    verb,
+                    Verb::Vacuum | Verb::Analyze | Verb::Reindex | Verb::VacuumFull
+                )
+            })
             .collect();
         if !upkeep.is_empty() {
             let mut session = self
@@ -228,6 +274,39 @@ impl Database for Postgres {
     ) -> Result<DeleteBatch, DatabaseError> {
         let mut session = self.rows.open("count rows to delete", COUNT_LIMIT).await?;
         let answer = purge::preview(&mut session, &self.timezone, purge, without, cursor, max).await;
+        session.give_back(answer)
+    }
+
+    async fn end_connection(
+        &self,
+        backend: &Backend,
+        mode: EndMode,
+        fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
+        if fence.in_database {
+            let mut session = self.rows.open("check the fence", STATEMENT_LIMIT).await?;
+            let answer = fence::check_alone(&mut session, fence).await;
+            session.give_back(answer)?;
+        }
+        let mut session = self
+            .upkeep_sessions()
+            .open("end a connection", STATEMENT_LIMIT)
+            .await?;
+        let answer = connections::end(&mut session, backend, mode).await;
+        session.give_back(answer)
+    }
+
+    async fn preview_end_connection(
+        &self,
+        backend: &Backend,
+        _mode: EndMode,
+        _fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
+        let mut session = self
+            .upkeep_sessions()
+            .open("look at a connection", STATEMENT_LIMIT)
+            .await?;
+        let answer = connections::preview(&mut session, backend).await;
         session.give_back(answer)
     }
 

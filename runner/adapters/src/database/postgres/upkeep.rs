@@ -14,8 +14,8 @@ use sqlx::postgres::PgRow;
 use super::super::sql::{Identifier, Sql};
 use super::super::{estimate, near};
 use super::catalogue::{self, Table};
-use super::horizon;
 use super::session::{LOCK_LIMIT, Session, millis};
+use super::{horizon, rewrite};
 
 /// The pace of autovacuum; by hand PostgreSQL takes all of the disk.
 const COST_DELAY: &str = "2ms";
@@ -24,7 +24,7 @@ const COST_DELAY: &str = "2ms";
 const STATISTICS_LIMIT: Duration = Duration::from_secs(2);
 const STATISTICS_PAUSE: Duration = Duration::from_millis(50);
 
-fn undone(note: impl Into<String>) -> Upkeep {
+pub(super) fn undone(note: impl Into<String>) -> Upkeep {
     Upkeep {
         done: false,
         bytes: None,
@@ -88,12 +88,25 @@ async fn look(session: &mut Session, task: &UpkeepTask, limit: Duration) -> Resu
                 index: None,
             })
         }
+        UpkeepTask::VacuumFull { table } => {
+            let table = catalogue::table(session, table).await?;
+            Ok(Look {
+                table,
+                stop: None,
+                partly: None,
+                bytes: None,
+                index: None,
+            })
+        }
         UpkeepTask::Reindex { table, index } => look_at_index(session, table, index, limit).await,
     }
 }
 
 /// Does one task within the operation's limit.
 pub(super) async fn run(session: &mut Session, task: &UpkeepTask) -> Result<Upkeep, DatabaseError> {
+    if let UpkeepTask::VacuumFull { table } = task {
+        return rewrite::run(session, table).await;
+    }
     let look = look(session, task, session.doing.limit).await?;
     if let Some(note) = look.stop {
         return Ok(undone(note));
@@ -101,6 +114,7 @@ pub(super) async fn run(session: &mut Session, task: &UpkeepTask) -> Result<Upke
     match task {
         UpkeepTask::Vacuum { analyze, .. } => vacuum(session, &look.table, *analyze).await,
         UpkeepTask::Analyze { .. } => analyze(session, &look.table).await,
+        UpkeepTask::VacuumFull { table } => rewrite::run(session, table).await,
         UpkeepTask::Reindex { .. } => {
             let index = look
                 .index
@@ -116,6 +130,9 @@ pub(super) async fn preview(
     task: &UpkeepTask,
     limit: Duration,
 ) -> Result<Upkeep, DatabaseError> {
+    if let UpkeepTask::VacuumFull { table } = task {
+        return rewrite::preview(session, table).await;
+    }
     let look = look(session, task, limit).await?;
     Ok(match look.stop.or(look.partly) {
         Some(note) => undone(note),
@@ -128,7 +145,11 @@ pub(super) async fn preview(
 }
 
 /// Runs a statement that refuses to be in a transaction, with the session's settings for it.
-async fn alone(session: &mut Session, statement: Sql, lock: Option<Duration>) -> Result<(), DatabaseError> {
+pub(super) async fn alone(
+    session: &mut Session,
+    statement: Sql,
+    lock: Option<Duration>,
+) -> Result<(), DatabaseError> {
     let limit = session.doing.limit;
     let mut sql = Sql::new("SELECT pg_catalog.set_config('statement_timeout', ");
     sql.bind(millis(limit).as_str())
@@ -221,7 +242,7 @@ const HOLDERS: &str = " JOIN pg_catalog.pg_locks AS l ON l.relation = tree.oid A
     AND l.mode IN ('ShareUpdateExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')";
 
 /// Who holds a lock on the table itself that would make the work skip it.
-async fn holder(session: &mut Session, table: &Table) -> Result<Option<String>, DatabaseError> {
+pub(super) async fn holder(session: &mut Session, table: &Table) -> Result<Option<String>, DatabaseError> {
     let doing = session.doing;
     let mut sql = catalogue::with_tree(table);
     sql.push("SELECT l.pid, l.mode FROM tree")

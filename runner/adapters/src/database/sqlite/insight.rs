@@ -1,10 +1,12 @@
-//! What SQLite tells of a database as a whole: the sizes of its tables, by `dbstat`.
+//! What SQLite tells of its tables and indexes: sizes by `dbstat`, definitions by its pragmas. It counts no use.
 //!
 //! It only reads. SQLite keeps long values in pages of the table itself, so out-of-line storage is 0.
 
+use sereno_core::name::TableName;
 use sereno_core::ports::database::DatabaseError;
-use sereno_core::ports::insight::{Part, TableSize};
+use sereno_core::ports::insight::{ForeignKey, IndexDetail, Part, TableSize};
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::super::sql::Sql;
 use super::session::Session;
@@ -64,4 +66,117 @@ pub(super) async fn sizes(
         });
     }
     Ok(part)
+}
+
+/// Every index of a table, by name.
+pub(super) async fn index_details(
+    session: &mut Session<'_>,
+    wanted: &TableName,
+) -> Result<Vec<IndexDetail>, DatabaseError> {
+    let doing = session.doing;
+    catalogue::table(session, wanted).await?;
+    let mut sql = Sql::new(
+        "SELECT l.name, l.\"unique\", l.origin, coalesce(m.sql, ''), (SELECT s.pgsize FROM dbstat AS s \
+         WHERE s.aggregate = TRUE AND s.name = l.name) FROM pragma_index_list(",
+    );
+    sql.bind(wanted.table.as_str());
+    sql.push(") AS l LEFT JOIN main.sqlite_schema AS m ON m.type = 'index' AND m.name = l.name ORDER BY 1");
+    let read = |row: &SqliteRow| -> Result<IndexDetail, sqlx::Error> {
+        let (origin, definition): (String, String) = (row.try_get(2)?, row.try_get(3)?);
+        let bytes: Option<i64> = row.try_get(4)?;
+        Ok(IndexDetail {
+            index: row.try_get(0)?,
+            method: "btree".to_owned(),
+            unique: row.try_get(1)?,
+            primary: origin == "pk",
+            constraint: origin != "c",
+            valid: true,
+            bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+            predicate: predicate(&definition),
+            definition,
+            ..IndexDetail::default()
+        })
+    };
+    let rows = session.all(sql).await?;
+    let mut found = rows
+        .iter()
+        .map(|row| read(row).map_err(|error| doing.sqlite(&error)))
+        .collect::<Result<Vec<_>, _>>()?;
+    for index in &mut found {
+        let mut sql = Sql::new(
+            "SELECT coalesce(name, '(expression ' || seqno || ')'), coll || CASE \"desc\" WHEN 1 THEN ' desc' ELSE '' END \
+             FROM pragma_index_xinfo(",
+        );
+        sql.bind(index.index.as_str())
+            .push(") WHERE key = 1 ORDER BY seqno");
+        for row in session.all(sql).await? {
+            index
+                .columns
+                .push(row.try_get(0).map_err(|error| doing.sqlite(&error))?);
+            index
+                .ordering
+                .push(row.try_get(1).map_err(|error| doing.sqlite(&error))?);
+        }
+        // Two expressions are the same only where the whole statements are: their texts are nowhere else.
+        if index
+            .columns
+            .iter()
+            .any(|column| column.starts_with("(expression "))
+        {
+            index.predicate = Some(index.definition.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// What comes behind the last WHERE of the statement that made an index.
+fn predicate(definition: &str) -> Option<String> {
+    let at = definition.to_ascii_uppercase().rfind(") WHERE ")?;
+    Some(definition[at + ") WHERE ".len()..].to_owned())
+}
+
+/// Every foreign key of a table. SQLite gives them no names.
+pub(super) async fn foreign_keys(
+    session: &mut Session<'_>,
+    wanted: &TableName,
+) -> Result<Vec<ForeignKey>, DatabaseError> {
+    let doing = session.doing;
+    let table = catalogue::table(session, wanted).await?;
+    let mut sql = Sql::new("SELECT id, \"table\", \"from\" FROM pragma_foreign_key_list(");
+    sql.bind(wanted.table.as_str()).push(") ORDER BY id, seq");
+    let read = |row: &SqliteRow| -> Result<(i64, String, String), sqlx::Error> {
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+    };
+    let mut keys: Vec<(i64, ForeignKey)> = Vec::new();
+    for row in session.all(sql).await? {
+        let (id, refers_to, column) = read(&row).map_err(|error| doing.sqlite(&error))?;
+        match keys.last_mut() {
+            Some((known, key)) if *known == id => key.columns.push(column),
+            _ => keys.push((
+                id,
+                ForeignKey {
+                    name: String::new(),
+                    columns: vec![column],
+                    refers_to: format!("main.{refers_to}"),
+                    indexed: false,
+                },
+            )),
+        }
+    }
+    let mut leading: Vec<Vec<String>> = vec![table.key.iter().map(|name| name.as_str().to_owned()).collect()];
+    let indexes = index_details(session, wanted).await?;
+    let whole = indexes.into_iter().filter(|index| index.predicate.is_none());
+    leading.extend(whole.map(|index| index.columns));
+    Ok(keys
+        .into_iter()
+        .map(|(_, mut key)| {
+            key.indexed = leading.iter().any(|columns| {
+                columns.len() >= key.columns.len()
+                    && columns[..key.columns.len()]
+                        .iter()
+                        .all(|column| key.columns.contains(column))
+            });
+            key
+        })
+        .collect())
 }

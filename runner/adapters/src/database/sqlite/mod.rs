@@ -27,7 +27,9 @@ use sereno_core::ports::database::{
     Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
     RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
-use sereno_core::ports::insight::{Insight, Part, TableSize};
+use sereno_core::ports::insight::{
+    Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
+};
 use sereno_core::value::{Filter, Instant, Value};
 use sqlx::sqlite::SqliteConnectOptions;
 
@@ -89,6 +91,38 @@ impl Insight for Sqlite {
             .open("list tables", Access::Read, COUNT_LIMIT)
             .await?;
         insight::sizes(&mut session, cursor, max).await
+    }
+
+    async fn index_details(&self, table: &TableName) -> Result<Vec<IndexDetail>, DatabaseError> {
+        let mut session = self
+            .sessions
+            .open("read statistics", Access::Read, STATEMENT_LIMIT)
+            .await?;
+        insight::index_details(&mut session, table).await
+    }
+
+    async fn foreign_keys(&self, table: &TableName) -> Result<Vec<ForeignKey>, DatabaseError> {
+        let mut session = self
+            .sessions
+            .open("read the catalogue", Access::Read, STATEMENT_LIMIT)
+            .await?;
+        insight::foreign_keys(&mut session, table).await
+    }
+
+    async fn queries(&self, _max: u32) -> Result<Queries, DatabaseError> {
+        Err(DatabaseError::Unsupported("counting statements"))
+    }
+
+    async fn query_texts(&self, _ids: &[String]) -> Result<Vec<(String, String)>, DatabaseError> {
+        Err(DatabaseError::Unsupported("counting statements"))
+    }
+
+    async fn connections(&self, _cursor: Option<&str>, _max: u32) -> Result<Part<Connection>, DatabaseError> {
+        Err(DatabaseError::Unsupported("listing connections"))
+    }
+
+    async fn activity(&self) -> Result<Vec<Activity>, DatabaseError> {
+        Err(DatabaseError::Unsupported("telling what is at work"))
     }
 }
 
@@ -246,6 +280,24 @@ impl Database for Sqlite {
             .open("count rows to delete", Access::Read, COUNT_LIMIT)
             .await?;
         purge::preview(&mut session, self.time_format, purge, without, cursor, max).await
+    }
+
+    async fn end_connection(
+        &self,
+        _backend: &Backend,
+        _mode: EndMode,
+        _fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
+        Err(DatabaseError::Unsupported("ending a connection"))
+    }
+
+    async fn preview_end_connection(
+        &self,
+        _backend: &Backend,
+        _mode: EndMode,
+        _fence: &Fence,
+    ) -> Result<Upkeep, DatabaseError> {
+        Err(DatabaseError::Unsupported("ending a connection"))
     }
 
     async fn upkeep(

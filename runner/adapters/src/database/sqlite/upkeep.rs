@@ -24,6 +24,9 @@ fn undone(note: impl Into<String>) -> Upkeep {
 
 const ONCE: &str = "the whole database was vacuumed for an earlier table of this run";
 
+/// Its VACUUM is already one.
+const FULL: DatabaseError = DatabaseError::Unsupported("VACUUM FULL (a plain VACUUM does as much)");
+
 /// Does one task.
 pub(super) async fn run(
     database: &Sqlite,
@@ -33,6 +36,7 @@ pub(super) async fn run(
 ) -> Result<Upkeep, DatabaseError> {
     let mut session = database.sessions.open("do upkeep", Access::Write, limit).await?;
     let done = match task {
+        UpkeepTask::VacuumFull { .. } => return Err(FULL),
         UpkeepTask::Vacuum { table, analyze } => vacuum(database, &mut session, table, *analyze, fence).await,
         UpkeepTask::Analyze { table } => {
             let table = catalogue::table(&mut session, table).await?;
@@ -131,6 +135,7 @@ pub(super) async fn preview(
         .await?;
     let session = &mut session;
     match task {
+        UpkeepTask::VacuumFull { .. } => Err(FULL),
         UpkeepTask::Vacuum { table, .. } => {
             catalogue::table(session, table).await?;
             if is_vacuumed(database, fence, true) {
