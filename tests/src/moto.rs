@@ -19,7 +19,7 @@ const PACKAGES_VARIABLE: &str = "SERENO_MOTO";
 const PACKAGES: &str = "moto-server";
 
 /// Ends the server when its standard input ends: the kernel closes that pipe when the test process dies, even by SIGKILL.
-const WATCHDOG: &str = r#"python3 -m moto.server -H 127.0.0.1 -p 0 & read -r nothing; kill $! "#;
+const WATCHDOG: &str = r"python3 -m moto.server -H 127.0.0.1 -p 0 & read -r nothing; kill $! ";
 
 /// What its log says before its address.
 const ADDRESS_AFTER: &str = "Running on http://";

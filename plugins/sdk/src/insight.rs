@@ -34,6 +34,10 @@ pub struct TableSize {
 }
 
 /// An index as it is defined and used.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent facts, each told by the catalogue"
+)]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IndexDetail {
     /// Its name.

@@ -14,6 +14,7 @@ use sereno_core::ports::files::{Directory, FilesError};
 use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::ports::plugins::Targets;
+use sereno_core::ports::storage::{Storage, StorageError};
 use sereno_core::run::{Mode, Outcome, Reason, RunRequest, Work};
 use sereno_tests::house::House;
 use tempfile::TempDir;
@@ -199,6 +200,10 @@ impl Targets for Halted {
 
     async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError> {
         self.targets.origin(name).await
+    }
+
+    async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
+        self.targets.storage(name).await
     }
 }
 

@@ -57,6 +57,10 @@ enum Done {
 }
 
 impl<S: System> Inner<S> {
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method of a type that borrows is no function over every lifetime"
+    )]
     pub(super) fn compress(
         &self,
         paths: &[Vec<u8>],
@@ -67,6 +71,10 @@ impl<S: System> Inner<S> {
         self.each_to_compress(paths, filter, &[], allowance, cancelled, |task| task.replace())
     }
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method of a type that borrows is no function over every lifetime"
+    )]
     pub(super) fn preview_compress(
         &self,
         paths: &[Vec<u8>],
@@ -243,7 +251,7 @@ impl<S: System> Task<'_, S> {
         match self.is_own_copy(there) {
             Ok(true) => self.remove_original(there),
             Ok(false) => Done::Left(Left::NameTaken),
-            Err(_) => Done::GivenUp,
+            Err(()) => Done::GivenUp,
         }
     }
 

@@ -187,10 +187,9 @@ pub(crate) fn guard_limit(name: &str, limit: f64) -> String {
     )]
     let whole = limit.max(0.0) as u64;
     match name {
-        "max_rows_percent" | "max_files_percent" => format!("{limit} %"),
+        "max_rows_percent" | "max_files_percent" | "max_connections_percent" => format!("{limit} %"),
         "max_bytes" => show_bytes(whole),
         "free_space" => format!("of free space {}", show_bytes(whole)),
-        "max_connections_percent" => format!("{limit} %"),
         "retention_floor" => format!("retention floor {}", show_duration(Duration::from_secs(whole))),
         "plan" => format!("of the plan {}", show_count(whole)),
         "accept" => "against hazards".to_owned(),

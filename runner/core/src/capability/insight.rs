@@ -89,6 +89,7 @@ impl DatabaseCapability {
             total: None,
             done: 0,
             bytes: None,
+            freed: None,
             bytes_estimated: false,
             skipped: 0,
             cutoff: None,

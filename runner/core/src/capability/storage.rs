@@ -228,6 +228,7 @@ impl StorageCapability {
             total: None,
             done: 0,
             bytes: None,
+            freed: None,
             bytes_estimated: false,
             skipped: 0,
             cutoff: None,

@@ -1,5 +1,6 @@
 //! Files that are renamed, compressed, emptied and read by name: in every world, and what only a disk can show.
 
+use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -13,9 +14,10 @@ use super::world::{PLENTY, World, everything_old, names, old, set_mtime, young};
 
 /// Lines with their numbers: what is lost or doubled shows.
 fn lines(count: usize) -> String {
-    (0..count)
-        .map(|number| format!("line {number} of a log\n"))
-        .collect()
+    (0..count).fold(String::new(), |mut text, number| {
+        let _ = writeln!(text, "line {number} of a log");
+        text
+    })
 }
 
 fn paths(list: &[&str]) -> Vec<Vec<u8>> {

@@ -28,6 +28,7 @@ fn every_guest_is_paired_with_a_test() {
     let tests = concat!(
         include_str!("mod.rs"),
         include_str!("artefacts.rs"),
+        include_str!("storage.rs"),
         include_str!("../http.rs")
     );
     let unpaired: Vec<_> = guests()

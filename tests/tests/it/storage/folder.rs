@@ -127,7 +127,7 @@ async fn objects_are_their_owners_alone() {
 async fn nobody_reads_half_of_an_object() {
     let folder = TempDir::new().unwrap();
     let storage = open(folder.path()).await;
-    put(&*storage, "x", &[0; 100_000]).await;
+    put(&*storage, "x", &vec![0; 100_000]).await;
     let writer = Arc::clone(&storage);
     let writing = tokio::spawn(async move {
         for round in 1..100_u8 {
