@@ -15,7 +15,7 @@ use crate::insight::{
 use crate::params::{self, FromParam};
 use crate::{
     Context, DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Error, Failure, Files, Http, Instant, Level,
-    Log, Measurement, Measurements, Outcome, Report, Storage,
+    Log, Measurement, Measurements, NotifyWriter, Outcome, Report, Storage,
 };
 
 #[expect(
@@ -622,6 +622,16 @@ fn object_in(object: wit::storage::Object) -> Object {
         key: object.key,
         bytes: object.bytes,
         modified: Instant::from_micros(object.modified),
+    }
+}
+
+impl NotifyWriter for Imports {
+    fn look(&mut self, writer: &str) -> Result<String, Error> {
+        Ok(wit::notify_writer::look(writer)?)
+    }
+
+    fn notify(&mut self, writer: &str) -> Result<String, Error> {
+        Ok(wit::notify_writer::notify(writer)?)
     }
 }
 

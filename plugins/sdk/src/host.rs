@@ -245,13 +245,31 @@ pub trait Storage {
     fn remove_object(&mut self, storage: &str, key: &str) -> Result<bool, Error>;
 }
 
+/// Programs that keep files open, and can be told to open them anew.
+pub trait NotifyWriter {
+    /// How the writer would be told now. [`Error::NotFound`]: it does not run. [`Error::Fault`]: it would not be told.
+    fn look(&mut self, writer: &str) -> Result<String, Error>;
+
+    /// Tells it, and answers how.
+    fn notify(&mut self, writer: &str) -> Result<String, Error>;
+}
+
 /// All of it. A component imports only what its plugin calls.
 pub trait Host:
-    Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http + Storage
+    Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http + Storage + NotifyWriter
 {
 }
 
-impl<H: Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http + Storage> Host
-    for H
+impl<
+    H: Log
+        + Measurements
+        + Files
+        + DatabaseRead
+        + DatabaseWrite
+        + DatabaseUpkeep
+        + Http
+        + Storage
+        + NotifyWriter,
+> Host for H
 {
 }

@@ -47,7 +47,8 @@ pub use data::{
 };
 pub use error::{Batches, Error, Failure, in_batches};
 pub use host::{
-    DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Files, Host, Http, Level, Log, Measurements, Storage,
+    DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Files, Host, Http, Level, Log, Measurements,
+    NotifyWriter, Storage,
 };
 pub use insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, QueryStatistics, TableSize};
 pub use instant::Instant;

@@ -1,4 +1,4 @@
-//! The only crate that touches databases, files, storages, clocks and secrets: it implements the ports of `sereno-core`.
+//! The only crate that touches databases, files, storages, processes, clocks and secrets: it implements the ports of `sereno-core`.
 //!
 //! Nothing here decides what may be done; that is core's, before a port is called.
 
@@ -11,3 +11,4 @@ pub mod secrets;
 pub mod sinks;
 pub mod storage;
 pub mod targets;
+pub mod writers;

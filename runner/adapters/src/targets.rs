@@ -1,4 +1,4 @@
-//! Opens the databases, directories, origins and storages of a configuration, each when it is first wanted.
+//! Opens the databases, directories, origins, storages and writers of a configuration, each when it is first wanted.
 //!
 //! Secrets are resolved here and not before: a job that uses one database needs only that database's secrets. Nothing
 //! connects yet; a database does that at its first call. That a SQLite file is there is looked at.
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use sereno_core::job::{
     Config, DatabaseTarget, DirectoryTarget, OriginTarget, SecretText, StoragePlace, StorageTarget,
+    WriterTarget,
 };
 use sereno_core::name::TargetName;
 use sereno_core::ports::database::{Database, DatabaseError};
@@ -18,10 +19,11 @@ use sereno_core::ports::files::{Directory, FilesError};
 use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::plugins::Targets;
 use sereno_core::ports::storage::{Storage, StorageError};
+use sereno_core::ports::writer::{Writer, WriterError};
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::secrets::Secrets;
-use crate::{database, files, http, storage};
+use crate::{database, files, http, storage, writers};
 
 /// The targets of one configuration.
 pub struct ConfiguredTargets {
@@ -30,6 +32,7 @@ pub struct ConfiguredTargets {
     directories: BTreeMap<TargetName, DirectoryTarget>,
     origins: BTreeMap<TargetName, OriginTarget>,
     storages: BTreeMap<TargetName, StorageTarget>,
+    writers: BTreeMap<TargetName, WriterTarget>,
     /// Once opened, a database is the same for all runs of the process, with its connections and its pace.
     opened: Mutex<BTreeMap<TargetName, Arc<dyn Database>>>,
 }
@@ -43,6 +46,7 @@ impl ConfiguredTargets {
             directories: config.directories.clone(),
             origins: config.origins.clone(),
             storages: config.storages.clone(),
+            writers: config.writers.clone(),
             opened: Mutex::default(),
         }
     }
@@ -148,6 +152,13 @@ impl Targets for ConfiguredTargets {
                 })
             }
         }
+    }
+
+    async fn writer(&self, name: &TargetName) -> Result<Arc<dyn Writer>, WriterError> {
+        let target = self.writers.get(name).ok_or_else(|| {
+            WriterError::Invalid(format!("there is no [writer.{name}] in the configuration"))
+        })?;
+        Ok(writers::open(target, self.secrets.folder()))
     }
 }
 

@@ -224,6 +224,7 @@ impl From<DispatchError> for Failure {
             DispatchError::Storage { name, .. } => {
                 ("storage", Some(format!("look at `url` under [storage.{name}]")))
             }
+            DispatchError::Writer { name, .. } => ("writer", Some(format!("look at [writer.{name}]"))),
             DispatchError::Ledger(LedgerError::NoRun(_)) => (
                 "no-run",
                 Some("`sereno runs list` has the ids of the newest".to_owned()),

@@ -25,17 +25,20 @@ pub enum Interface {
     Http,
     /// Whole objects in a storage.
     Storage,
+    /// Telling the programs that write files.
+    NotifyWriter,
 }
 
 impl Interface {
     /// Every interface that needs a grant, with its name in `wit/`.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("database-read", Self::DatabaseRead),
         ("database-write", Self::DatabaseWrite),
         ("database-upkeep", Self::DatabaseUpkeep),
         ("files", Self::Files),
         ("http", Self::Http),
         ("storage", Self::Storage),
+        ("notify-writer", Self::NotifyWriter),
     ];
 
     /// The interface called `text`.
@@ -69,6 +72,7 @@ impl Interface {
             ],
             Self::Http => &[Verb::Get, Verb::Post],
             Self::Storage => &[Verb::Read, Verb::Write, Verb::Remove],
+            Self::NotifyWriter => &[Verb::Notify],
             Self::DatabaseUpkeep => &[
                 Verb::Vacuum,
                 Verb::Analyze,
@@ -116,11 +120,13 @@ pub enum Verb {
     Post,
     /// Put new objects into a storage.
     Write,
+    /// Tell a writer to open its files anew.
+    Notify,
 }
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 16] = [
+    pub const ALL: [(&'static str, Self); 17] = [
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
@@ -137,6 +143,7 @@ impl Verb {
         ("get", Self::Get),
         ("post", Self::Post),
         ("write", Self::Write),
+        ("notify", Self::Notify),
     ];
 
     /// The verb called `text`.
@@ -163,12 +170,12 @@ impl Verb {
         )
     }
 
-    /// True when the world differs afterwards: such a job holds leases on what it changes. An origin is nothing that one
-    /// job could hold against another, so a POST is none of these.
+    /// True when the world differs afterwards: such a job holds leases on what it changes. An origin or a writer is nothing
+    /// that one job could hold against another, so a POST or a notice is none of these.
     pub fn is_changing(self) -> bool {
         !matches!(
             self,
-            Self::Read | Self::ReadContent | Self::Query | Self::Get | Self::Post
+            Self::Read | Self::ReadContent | Self::Query | Self::Get | Self::Post | Self::Notify
         )
     }
 }
@@ -197,6 +204,8 @@ pub enum Path {
     Origin(TargetName),
     /// `storage.N`.
     Storage(TargetName),
+    /// `writer.N`.
+    Writer(TargetName),
 }
 
 impl Path {
@@ -212,6 +221,7 @@ impl Path {
             Self::Directory(name) => format!("directory.{name}"),
             Self::Origin(name) => format!("origin.{name}"),
             Self::Storage(name) => format!("storage.{name}"),
+            Self::Writer(name) => format!("writer.{name}"),
         }
     }
 
@@ -222,7 +232,7 @@ impl Path {
             | Self::AllTables(database)
             | Self::Whole(database)
             | Self::Query(database, _) => Some(database),
-            Self::Directory(_) | Self::Origin(_) | Self::Storage(_) => None,
+            Self::Directory(_) | Self::Origin(_) | Self::Storage(_) | Self::Writer(_) => None,
         }
     }
 
@@ -277,6 +287,7 @@ impl fmt::Display for Path {
             Self::Directory(name) => write!(f, "directory.{name}"),
             Self::Origin(name) => write!(f, "origin.{name}"),
             Self::Storage(name) => write!(f, "storage.{name}"),
+            Self::Writer(name) => write!(f, "writer.{name}"),
         }
     }
 }

@@ -36,6 +36,8 @@ pub struct Config {
     pub origins: BTreeMap<TargetName, OriginTarget>,
     /// By name.
     pub storages: BTreeMap<TargetName, StorageTarget>,
+    /// By name.
+    pub writers: BTreeMap<TargetName, WriterTarget>,
     /// `[plugin.NAME]`: where a plugin is, if not beside the configuration or the program.
     pub plugins: BTreeMap<PluginName, PathBuf>,
     /// `[sink.NAME.KIND]`, by name.
@@ -246,6 +248,49 @@ pub struct S3Place {
     pub access_key_id: Option<SecretText>,
     /// Its proof.
     pub secret_access_key: Option<SecretText>,
+}
+
+/// `[writer.NAME]`: a program that keeps files open, and how it is told to open them anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WriterTarget {
+    /// The process that a file names gets a signal.
+    Process {
+        /// Absolute; the process's number is in it.
+        pidfile: PathBuf,
+        /// What it gets.
+        signal: Signal,
+    },
+    /// A program of the operator's tells it.
+    Hook {
+        /// The program, absolute, and its arguments. No shell reads them.
+        argv: Vec<String>,
+        /// It is ended after this.
+        timeout: Duration,
+    },
+}
+
+/// The signals that programs open their files anew for. None of them is meant to end one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Signal {
+    /// Most servers.
+    #[default]
+    Hup,
+    /// nginx.
+    Usr1,
+    /// Few.
+    Usr2,
+}
+
+impl Signal {
+    /// With the prefix that manuals write.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hup => "SIGHUP",
+            Self::Usr1 => "SIGUSR1",
+            Self::Usr2 => "SIGUSR2",
+        }
+    }
 }
 
 /// Whose a target is.

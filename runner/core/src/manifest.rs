@@ -94,6 +94,8 @@ pub enum ParamKind {
     Origin,
     /// The name of a configured storage.
     Storage,
+    /// The name of a configured writer.
+    Writer,
     /// A table, as `schema.table` or bare.
     Table,
     /// A column.

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sereno_core::capability::{DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability};
+use sereno_core::capability::{
+    DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability, WriterCapability,
+};
 use sereno_core::effect::Book;
 use sereno_core::grant::{Denied, Interface, Path, Verb};
 use sereno_core::job::Limits;
@@ -162,6 +164,18 @@ impl Reach {
             .get(&name)
             .cloned()
             .ok_or_else(|| denied(&path, verb))
+    }
+
+    /// The writer called `name`, if it may be told.
+    pub(crate) fn writer(&self, name: &str) -> Result<Arc<WriterCapability>, CallError> {
+        let name = target(name)?;
+        let path = Path::Writer(name.clone());
+        self.authorize(Interface::NotifyWriter, Verb::Notify, &path)?;
+        self.capabilities
+            .writers
+            .get(&name)
+            .cloned()
+            .ok_or_else(|| denied(&path, Verb::Notify))
     }
 
     fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), CallError> {

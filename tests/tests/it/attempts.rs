@@ -20,6 +20,7 @@ use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::ledger::{Flag, RunQuery, Start};
 use sereno_core::ports::plugins::Targets;
 use sereno_core::ports::storage::{Storage, StorageError};
+use sereno_core::ports::writer::{Writer, WriterError};
 use sereno_core::report::{Effect, Report};
 use sereno_core::run::{Mode, Outcome, RunEvent, RunRequest, Skip};
 use sereno_core::value::{FileFilter, Filter, Operator, Value};
@@ -129,6 +130,10 @@ impl Targets for Late {
 
     async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
         self.targets.storage(name).await
+    }
+
+    async fn writer(&self, name: &TargetName) -> Result<Arc<dyn Writer>, WriterError> {
+        self.targets.writer(name).await
     }
 }
 
@@ -255,6 +260,10 @@ impl Targets for Muted {
 
     async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
         self.0.storage(name).await
+    }
+
+    async fn writer(&self, name: &TargetName) -> Result<Arc<dyn Writer>, WriterError> {
+        self.0.writer(name).await
     }
 }
 

@@ -18,3 +18,4 @@ mod scenarios;
 mod storage;
 mod targets;
 mod watch;
+mod writers;

@@ -15,6 +15,7 @@ use sereno_core::ports::http::{HttpError, HttpOrigin};
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::ports::plugins::Targets;
 use sereno_core::ports::storage::{Storage, StorageError};
+use sereno_core::ports::writer::{Writer, WriterError};
 use sereno_core::run::{Mode, Outcome, Reason, RunRequest, Work};
 use sereno_tests::house::House;
 use tempfile::TempDir;
@@ -204,6 +205,10 @@ impl Targets for Halted {
 
     async fn storage(&self, name: &TargetName) -> Result<Arc<dyn Storage>, StorageError> {
         self.targets.storage(name).await
+    }
+
+    async fn writer(&self, name: &TargetName) -> Result<Arc<dyn Writer>, WriterError> {
+        self.targets.writer(name).await
     }
 }
 

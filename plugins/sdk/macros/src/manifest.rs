@@ -72,8 +72,8 @@ fn read_kind(table: &Table, path: &str) -> Result<Kind, String> {
             .ok_or_else(|| format!("`{path}` is a {kind} without `{key}`"))
     };
     Ok(match kind {
-        "string" | "glob" | "database" | "directory" | "origin" | "storage" | "table" | "column"
-        | "index" => Kind::Text,
+        "string" | "glob" | "database" | "directory" | "origin" | "storage" | "writer" | "table"
+        | "column" | "index" => Kind::Text,
         "integer" => Kind::Integer,
         "float" => Kind::Float,
         "boolean" => Kind::Boolean,

@@ -18,6 +18,7 @@ mod database;
 mod files;
 mod http;
 mod storage;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use database::{FakeDatabase, FakeTable};
 pub use files::FakeDirectory;
 pub use http::FakeOrigin;
 pub use storage::FakeStorage;
+pub use writer::FakeWriter;
 
 use crate::{Context, Error, Instant, Level, Log, Measurement, Measurements};
 
@@ -77,6 +79,7 @@ pub struct FakeHost {
     databases: BTreeMap<String, FakeDatabase>,
     origins: BTreeMap<String, FakeOrigin>,
     storages: BTreeMap<String, FakeStorage>,
+    writers: BTreeMap<String, FakeWriter>,
     scripted: Vec<Scripted>,
     counts: BTreeMap<&'static str, usize>,
     /// Readings, in order.
@@ -122,6 +125,11 @@ impl FakeHost {
     /// The origin `name`, made when it is not there yet.
     pub fn origin(&mut self, name: &str) -> &mut FakeOrigin {
         self.origins.entry(name.to_owned()).or_default()
+    }
+
+    /// The writer `name`, made when it is not there yet.
+    pub fn writer(&mut self, name: &str) -> &mut FakeWriter {
+        self.writers.entry(name.to_owned()).or_default()
     }
 
     /// The `nth` call (from 1) of the function `call` answers `error`, once. Calls are counted from now.

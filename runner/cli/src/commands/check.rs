@@ -132,6 +132,10 @@ fn of_error(section: &str, error: DispatchError, spans: &Spans) -> Vec<Diagnosti
             let path = format!("storage.{name}.url");
             vec![of_failure("target", &path, error.into(), spans)]
         }
+        DispatchError::Writer { ref name, .. } => {
+            let path = format!("writer.{name}");
+            vec![of_failure("target", &path, error.into(), spans)]
+        }
         error => vec![of_failure("target", section, error.into(), spans)],
     }
 }

@@ -129,6 +129,7 @@ fn kind(kind: &ParamKind) -> String {
         ParamKind::Directory => "directory".to_owned(),
         ParamKind::Origin => "origin".to_owned(),
         ParamKind::Storage => "storage".to_owned(),
+        ParamKind::Writer => "writer".to_owned(),
         ParamKind::Table => "table".to_owned(),
         ParamKind::Column => "column".to_owned(),
         ParamKind::Index => "index".to_owned(),

@@ -139,6 +139,7 @@ fn words(effect: &Effect) -> String {
         Verb::Reindex => "reindexing",
         Verb::Post => "posting to",
         Verb::Write => "writing to",
+        Verb::Notify => "telling",
         Verb::Terminate => "ending connections of",
         Verb::VacuumFull => "rewriting",
         Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get => "reading",

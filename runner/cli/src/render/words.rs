@@ -68,7 +68,7 @@ fn amount(effect: &Effect, mode: Mode) -> String {
     } else if let Some(share) = effect.total.and_then(|total| share(count, total)) {
         text.push_str(&format!(" ({share})"));
     }
-    let way = if matches!(effect.verb, Verb::Post | Verb::Write) {
+    let way = if matches!(effect.verb, Verb::Post | Verb::Write | Verb::Notify) {
         "to"
     } else {
         "from"
@@ -152,6 +152,8 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Reindex, Mode::Apply) => "reindexed",
         (Verb::Write, Mode::Plan) => "would write",
         (Verb::Write, Mode::Apply) => "wrote",
+        (Verb::Notify, Mode::Plan) => "would send",
+        (Verb::Notify, Mode::Apply) => "sent",
         (Verb::Post, Mode::Plan) => "would post",
         (Verb::Post, Mode::Apply) => "posted",
         (Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get, Mode::Plan) => "would read",

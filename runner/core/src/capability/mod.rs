@@ -9,6 +9,7 @@ mod http;
 mod insight;
 mod moves;
 mod storage;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use database::DatabaseCapability;
 pub use files::DirectoryCapability;
 pub use http::OriginCapability;
 pub use storage::{StorageCapability, WRITTEN_BYTES_MAX};
+pub use writer::WriterCapability;
 
 /// How much more than its plan an apply may change before it is something else than what was consented to.
 const PLAN_TOLERANCE: f64 = 1.1;

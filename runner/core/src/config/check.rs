@@ -59,7 +59,7 @@ pub fn check_job(config: &Config, job: &Job, manifest: &Manifest, spans: &Spans)
     mistakes
 }
 
-/// Databases, directories, origins and storages that a param names must be configured.
+/// Databases, directories, origins, storages and writers that a param names must be configured.
 fn check_targets(
     config: &Config,
     param: &Param,
@@ -80,6 +80,9 @@ fn check_targets(
         }
         (ParamKind::Storage, Json::String(name)) => {
             mistakes.extend(unknown(name, "storage", config.storages.keys(), path, spans));
+        }
+        (ParamKind::Writer, Json::String(name)) => {
+            mistakes.extend(unknown(name, "writer", config.writers.keys(), path, spans));
         }
         (ParamKind::List(items), Json::Array(values)) => {
             for (place, value) in values.iter().enumerate() {

@@ -48,6 +48,15 @@ pub(super) static GRANT: Shape = Shape {
             presence: Presence::Optional,
             doc: "`read`, `write`, `remove`, by the name of the storage.",
         },
+        Key {
+            name: "writer",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::List(&Kind::OneOf(&texts::WRITER_VERB)),
+            },
+            presence: Presence::Optional,
+            doc: "`notify`, by the name of the writer.",
+        },
     ],
 };
 
@@ -173,6 +182,18 @@ pub(super) fn read(
         }
         grants
             .entry(Path::Storage(name))
+            .or_default()
+            .extend(verbs_of(&entry.node));
+    }
+    for entry in node.entries_of("writer") {
+        let Ok(name) = entry.key.parse::<TargetName>() else {
+            continue;
+        };
+        if !config.writers.contains_key(&name) {
+            mistakes.push(unknown_target(entry, "writer", config.writers.keys()));
+        }
+        grants
+            .entry(Path::Writer(name))
             .or_default()
             .extend(verbs_of(&entry.node));
     }

@@ -28,6 +28,7 @@ mod storage;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -98,6 +99,15 @@ static ROOT: Shape = Shape {
             },
             presence: Presence::Optional,
             doc: "Places for archives, backups and reports, by name.",
+        },
+        Key {
+            name: "writer",
+            kind: Kind::Map {
+                key: &texts::TARGET_NAME,
+                of: &Kind::Table(&writer::WRITER),
+            },
+            presence: Presence::Optional,
+            doc: "Programs that write files and can be told to open them anew, by name.",
         },
         Key {
             name: "plugin",
@@ -224,6 +234,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         directories: directory::read(&root, folder, &mut mistakes),
         origins: http::read(&root, &mut mistakes),
         storages: storage::read(&root, folder, &mut mistakes),
+        writers: writer::read(&root, folder, &mut mistakes),
         plugins: plugin::read(&root, folder),
         sinks: sink::read(&root, &mut mistakes),
         alert_sinks: Vec::new(),

@@ -273,6 +273,18 @@ pub(super) static STORAGE_VERB: Choice = Choice {
     texts: &["read", "write", "remove"],
 };
 
+pub(super) static WRITER_VERB: Choice = Choice {
+    what: "a verb of a writer",
+    code: "bad-verb",
+    texts: &["notify"],
+};
+
+pub(super) static SIGNAL: Choice = Choice {
+    what: "a signal",
+    code: "bad-value",
+    texts: &["HUP", "USR1", "USR2"],
+};
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -289,6 +301,7 @@ mod tests {
             &DIRECTORY_VERB,
             &ORIGIN_VERB,
             &STORAGE_VERB,
+            &WRITER_VERB,
         ];
         let granted: BTreeSet<&str> = choices.iter().flat_map(|choice| choice.texts).copied().collect();
         let offered: BTreeSet<&str> = Interface::ALL

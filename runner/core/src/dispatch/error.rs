@@ -8,6 +8,7 @@ use crate::ports::http::HttpError;
 use crate::ports::ledger::LedgerError;
 use crate::ports::plugins::PluginError;
 use crate::ports::storage::StorageError;
+use crate::ports::writer::WriterError;
 use crate::report::Report;
 use crate::run::{Outcome, RunRequest};
 
@@ -94,6 +95,14 @@ pub enum DispatchError {
         /// Why.
         source: StorageError,
     },
+    /// A writer cannot be used. Exit 2: it is a matter of configuration.
+    #[error("writer.{name}: {source}")]
+    Writer {
+        /// Which.
+        name: String,
+        /// Why.
+        source: WriterError,
+    },
     /// The ledger failed. Exit 7 when out of reach, else 1.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -152,6 +161,7 @@ impl DispatchError {
             | Self::NoRound(_)
             | Self::Directory { .. }
             | Self::Origin { .. }
+            | Self::Writer { .. }
             | Self::Storage { .. }
             | Self::Plugin(PluginError::NotFound { .. })
             | Self::Ledger(LedgerError::NoRun(_) | LedgerError::Ambiguous { .. })

@@ -10,16 +10,17 @@ use serde_json::Value as Json;
 use super::{DispatchError, Problem, Services};
 use crate::config::diagnostic::did_you_mean;
 use crate::grant::{Authority, Denied, Need, Path, Verb};
-use crate::job::{Config, DatabaseTarget, Job, Scope, SecretText, StoragePlace};
+use crate::job::{Config, DatabaseTarget, Job, Scope, SecretText, StoragePlace, WriterTarget};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
-use crate::plan::{PlannedDatabase, PlannedDirectory, PlannedOrigin, PlannedStorage};
+use crate::plan::{PlannedDatabase, PlannedDirectory, PlannedOrigin, PlannedStorage, PlannedWriter};
 use crate::ports::database::{Database, DatabaseError, Wanted};
 use crate::ports::files::Directory;
 use crate::ports::http::HttpOrigin;
 use crate::ports::plugins::PluginInfo;
 use crate::ports::storage::Storage;
 use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory, UnreachedStorage};
+use crate::ports::writer::Writer;
 use crate::run::{Mode, RunRequest, Work, digest};
 
 /// A request that makes sense, as far as files and manifests can tell.
@@ -51,7 +52,7 @@ impl Examined {
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 Some(name)
             }
-            Path::Directory(_) | Path::Origin(_) | Path::Storage(_) => None,
+            Path::Directory(_) | Path::Origin(_) | Path::Storage(_) | Path::Writer(_) => None,
         })
     }
 
@@ -75,6 +76,14 @@ impl Examined {
     pub fn storages(&self) -> BTreeSet<TargetName> {
         self.names(|path| match path {
             Path::Storage(name) => Some(name),
+            _ => None,
+        })
+    }
+
+    /// The writers among the targets.
+    pub fn writers(&self) -> BTreeSet<TargetName> {
+        self.names(|path| match path {
+            Path::Writer(name) => Some(name),
             _ => None,
         })
     }
@@ -151,6 +160,7 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
                 let found = config.storages.get(name);
                 ("storage", name, found.map(|found| found.scope == Scope::Host))
             }
+            Path::Writer(name) => ("writer", name, config.writers.get(name).map(|_| true)),
             Path::Table(name, _) | Path::AllTables(name) | Path::Whole(name) | Path::Query(name, _) => {
                 let found = config.databases.get(name);
                 ("database", name, found.map(DatabaseTarget::is_of_host))
@@ -168,6 +178,7 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
                 "database" => (Sought::Database(name), config.databases.keys().collect()),
                 "origin" => (Sought::Origin(name), config.origins.keys().collect()),
                 "storage" => (Sought::Storage(name), config.storages.keys().collect()),
+                "writer" => (Sought::Writer(name), config.writers.keys().collect()),
                 _ => (Sought::Directory(name), config.directories.keys().collect()),
             };
             let place = plugin.manifest.param_naming(&params, sought);
@@ -215,6 +226,12 @@ fn identity(config: &Config, target: &str) -> Json {
         let what = [origin.allow_private, origin.query];
         return serde_json::json!([target, origin.url.reference(), what]);
     }
+    if let Some(writer) = name("writer.").and_then(|name| config.writers.get(&name)) {
+        return match writer {
+            WriterTarget::Process { pidfile, signal } => serde_json::json!([target, pidfile, signal]),
+            WriterTarget::Hook { argv, .. } => serde_json::json!([target, argv]),
+        };
+    }
     let storage = name("storage.").and_then(|name| config.storages.get(&name));
     let mut identity = serde_json::json!([
         target,
@@ -252,6 +269,8 @@ pub struct Opened {
     pub origins: BTreeMap<TargetName, Arc<dyn HttpOrigin>>,
     /// By name.
     pub storages: BTreeMap<TargetName, Arc<dyn Storage>>,
+    /// By name.
+    pub writers: BTreeMap<TargetName, Arc<dyn Writer>>,
     /// By database: where its server keeps its data, for runs that need to know how much room there is.
     pub disks: BTreeMap<TargetName, Arc<dyn Directory>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
@@ -343,6 +362,18 @@ pub async fn preflight(
         reasons.push(error);
         opened.storages.insert(name, Arc::new(unreached));
     }
+    for name in examined.writers() {
+        let writer = services.targets.writer(&name).await;
+        let writer = writer.map_err(|source| DispatchError::Writer {
+            name: name.to_string(),
+            source,
+        })?;
+        let writer = match mode {
+            Mode::Plan => Arc::new(PlannedWriter::new(writer)),
+            Mode::Apply => writer,
+        };
+        opened.writers.insert(name, writer);
+    }
     for (database, name) in examined.disks(services) {
         let disk = services.targets.directory(&name).await;
         let disk = disk.map_err(|source| DispatchError::Directory {
@@ -386,6 +417,7 @@ pub async fn preflight(
         opened.databases.insert(name, Arc::new(unreached));
     }
     if opened.origins.is_empty()
+        && opened.writers.is_empty()
         && reasons.len() == opened.databases.len() + opened.directories.len() + opened.storages.len()
         && let Some(error) = reasons.pop()
     {

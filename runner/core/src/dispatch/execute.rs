@@ -12,7 +12,9 @@ use super::examine::{Examined, Opened};
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
 use super::{DispatchError, Services, Stop, asked_to_stop};
-use crate::capability::{DatabaseCapability, DirectoryCapability, Hold, OriginCapability, StorageCapability};
+use crate::capability::{
+    DatabaseCapability, DirectoryCapability, Hold, OriginCapability, StorageCapability, WriterCapability,
+};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::FenceKind;
@@ -181,12 +183,17 @@ fn capabilities(
         let capability = StorageCapability::new(name.clone(), Arc::clone(port), clock, Arc::clone(hold));
         (name.clone(), Arc::new(capability))
     });
+    let writers = admitted.opened.writers.iter().map(|(name, port)| {
+        let writer = WriterCapability::new(name.clone(), Arc::clone(port), Arc::clone(hold));
+        (name.clone(), Arc::new(writer))
+    });
     Capabilities {
         authority: Arc::clone(authority),
         databases: databases.collect(),
         directories: directories.collect(),
         origins: origins.collect(),
         storages: storages.collect(),
+        writers: writers.collect(),
     }
 }
 

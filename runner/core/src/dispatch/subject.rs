@@ -117,5 +117,6 @@ fn is_of_host(config: &Config, on: &Path) -> bool {
             .get(name)
             .is_some_and(|storage| storage.scope == Scope::Host),
         Path::Origin(_) => false,
+        Path::Writer(_) => true,
     }
 }

@@ -18,6 +18,8 @@ pub enum Sought<'a> {
     Origin(&'a TargetName),
     /// A configured storage.
     Storage(&'a TargetName),
+    /// A configured writer.
+    Writer(&'a TargetName),
     /// Whatever this says yes to, in this database.
     Within(&'a TargetName, &'a dyn Fn(&ParamKind, &str) -> bool),
 }
@@ -29,6 +31,7 @@ impl Sought<'_> {
             Self::Directory(name) => *kind == ParamKind::Directory && text == name.as_str(),
             Self::Origin(name) => *kind == ParamKind::Origin && text == name.as_str(),
             Self::Storage(name) => *kind == ParamKind::Storage && text == name.as_str(),
+            Self::Writer(name) => *kind == ParamKind::Writer && text == name.as_str(),
             Self::Within(_, is) => is(kind, text),
         }
     }

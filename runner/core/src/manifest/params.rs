@@ -57,6 +57,7 @@ impl ParamKind {
             Self::Directory => "directory",
             Self::Origin => "origin",
             Self::Storage => "storage",
+            Self::Writer => "writer",
             Self::Table => "table",
             Self::Column => "column",
             Self::Index => "index",
@@ -80,6 +81,7 @@ impl ParamKind {
             Self::Directory => "the name of a directory",
             Self::Origin => "the name of an origin",
             Self::Storage => "the name of a storage",
+            Self::Writer => "the name of a writer",
             Self::Table => "the name of a table",
             Self::Column => "the name of a column",
             Self::Index => "the name of an index",
@@ -239,7 +241,11 @@ pub(super) fn settle(param: &Param, value: &Json, path: &str, errors: &mut Vec<P
             }
         },
         (
-            ParamKind::Database | ParamKind::Directory | ParamKind::Origin | ParamKind::Storage,
+            ParamKind::Database
+            | ParamKind::Directory
+            | ParamKind::Origin
+            | ParamKind::Storage
+            | ParamKind::Writer,
             Json::String(text),
         ) => match text.parse::<TargetName>() {
             Ok(_) => value.clone(),

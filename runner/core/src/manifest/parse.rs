@@ -36,6 +36,7 @@ static KINDS: Choice = Choice {
         "directory",
         "origin",
         "storage",
+        "writer",
         "table",
         "column",
         "index",
@@ -395,6 +396,7 @@ fn read_kind(node: &Node, name: &str, mistakes: &mut Vec<Diagnostic>) -> Option<
         "directory" => ParamKind::Directory,
         "origin" => ParamKind::Origin,
         "storage" => ParamKind::Storage,
+        "writer" => ParamKind::Writer,
         "table" => ParamKind::Table,
         "column" => ParamKind::Column,
         "index" => ParamKind::Index,
@@ -526,6 +528,7 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
         Interface::Files => fits(&[Slot::Directory]),
         Interface::Http => fits(&[Slot::Origin]),
         Interface::Storage => fits(&[Slot::Storage]),
+        Interface::NotifyWriter => fits(&[Slot::Writer]),
     };
     if !good {
         mistakes.push(

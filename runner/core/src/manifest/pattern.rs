@@ -30,6 +30,7 @@ pub(super) enum Slot {
     Directory,
     Origin,
     Storage,
+    Writer,
 }
 
 impl Slot {
@@ -41,6 +42,7 @@ impl Slot {
             Self::Directory => "a directory",
             Self::Origin => "an origin",
             Self::Storage => "a storage",
+            Self::Writer => "a writer",
         }
     }
 }
@@ -54,10 +56,12 @@ pub(super) enum PathPattern {
     Directory(Template),
     Origin(Template),
     Storage(Template),
+    Writer(Template),
 }
 
 const PATHS: &str = "a path is `database.{database}.tables.{table}`, `database.{database}.whole`, \
-                     `database.{database}.queries.NAME`, `directory.{directory}`, `origin.{origin}` or `storage.{storage}`";
+                     `database.{database}.queries.NAME`, `directory.{directory}`, `origin.{origin}`, `storage.{storage}` \
+                     or `writer.{writer}`";
 
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, Complaint> {
@@ -264,6 +268,7 @@ impl PathPattern {
             )?)),
             ["origin", origin] => Ok(Self::Origin(target(origin, &ParamKind::Origin, "origin")?)),
             ["storage", storage] => Ok(Self::Storage(target(storage, &ParamKind::Storage, "storage")?)),
+            ["writer", writer] => Ok(Self::Writer(target(writer, &ParamKind::Writer, "writer")?)),
             _ => Err(Complaint::new(format!("`{text}` is not a path"), PATHS)),
         }
     }
@@ -276,13 +281,16 @@ impl PathPattern {
             Self::Directory(_) => Slot::Directory,
             Self::Origin(_) => Slot::Origin,
             Self::Storage(_) => Slot::Storage,
+            Self::Writer(_) => Slot::Writer,
         }
     }
 
     pub(super) fn templates(&self) -> Vec<&Template> {
         match self {
             Self::Table(a, b) | Self::Query(a, b) => vec![a, b],
-            Self::Whole(a) | Self::Directory(a) | Self::Origin(a) | Self::Storage(a) => vec![a],
+            Self::Whole(a) | Self::Directory(a) | Self::Origin(a) | Self::Storage(a) | Self::Writer(a) => {
+                vec![a]
+            }
         }
     }
 
@@ -326,6 +334,7 @@ impl PathPattern {
             Self::Directory(directory) => name(directory)?.map(Path::Directory),
             Self::Origin(origin) => name(origin)?.map(Path::Origin),
             Self::Storage(storage) => name(storage)?.map(Path::Storage),
+            Self::Writer(writer) => name(writer)?.map(Path::Writer),
         })
     }
 }

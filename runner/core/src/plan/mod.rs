@@ -8,8 +8,10 @@ mod files;
 mod http;
 mod overlay;
 mod storage;
+mod writer;
 
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
 pub use http::PlannedOrigin;
 pub use storage::PlannedStorage;
+pub use writer::PlannedWriter;

@@ -14,3 +14,4 @@ pub mod sinks;
 pub mod storage;
 pub mod unreached;
 pub mod watch;
+pub mod writer;

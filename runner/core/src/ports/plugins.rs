@@ -7,7 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value as Json;
 
-use crate::capability::{DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability};
+use crate::capability::{
+    DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability, WriterCapability,
+};
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::Limits;
@@ -17,6 +19,7 @@ use crate::ports::database::Database;
 use crate::ports::files::Directory;
 use crate::ports::http::{HttpError, HttpOrigin};
 use crate::ports::storage::Storage;
+use crate::ports::writer::{Writer, WriterError};
 use crate::report::LimitsUsed;
 use crate::run::RunEvent;
 use crate::value::Instant;
@@ -86,6 +89,8 @@ pub struct Capabilities {
     pub origins: BTreeMap<TargetName, Arc<OriginCapability>>,
     /// Guarded, and planned or not.
     pub storages: BTreeMap<TargetName, Arc<StorageCapability>>,
+    /// Counted, and planned.
+    pub writers: BTreeMap<TargetName, Arc<WriterCapability>>,
 }
 
 /// One call of a guest.
@@ -240,4 +245,7 @@ pub trait Targets: Send + Sync {
         &self,
         name: &TargetName,
     ) -> Result<Arc<dyn Storage>, crate::ports::storage::StorageError>;
+
+    /// The writer called `name`. Nothing is looked at yet.
+    async fn writer(&self, name: &TargetName) -> Result<Arc<dyn Writer>, WriterError>;
 }

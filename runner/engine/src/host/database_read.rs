@@ -240,7 +240,12 @@ fn granted_tables(reach: &Reach, database: &str, verb: &str) -> Result<Vec<Strin
         let interface = Interface::ALL
             .into_iter()
             .map(|(_, interface)| interface)
-            .filter(|interface| !matches!(interface, Interface::Files | Interface::Storage))
+            .filter(|interface| {
+                !matches!(
+                    interface,
+                    Interface::Files | Interface::Storage | Interface::NotifyWriter
+                )
+            })
             .find(|interface| interface.verbs().contains(&verb))?;
         (verb != Verb::Query).then_some((interface, verb))
     });

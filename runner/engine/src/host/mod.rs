@@ -10,6 +10,7 @@ mod http;
 mod insight;
 mod log;
 mod measurements;
+mod notify_writer;
 mod storage;
 
 use std::collections::BTreeSet;
@@ -64,6 +65,9 @@ fn link_capability(l: &mut Linker<State>, interface: Interface) -> wasmtime::Res
         }
         Interface::Files => bindings::files::add_to_linker::<_, HasSelf<State>>(l, |state| state),
         Interface::Storage => bindings::storage::add_to_linker::<_, HasSelf<State>>(l, |state| state),
+        Interface::NotifyWriter => {
+            bindings::notify_writer::add_to_linker::<_, HasSelf<State>>(l, |state| state)
+        }
         Interface::Http => bindings::http::add_to_linker::<_, HasSelf<State>>(l, |state| state),
     }
 }

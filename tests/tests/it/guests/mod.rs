@@ -5,6 +5,7 @@
 mod artefacts;
 mod stage;
 mod storage;
+mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,6 +30,7 @@ fn every_guest_is_paired_with_a_test() {
         include_str!("mod.rs"),
         include_str!("artefacts.rs"),
         include_str!("storage.rs"),
+        include_str!("writer.rs"),
         include_str!("../http.rs")
     );
     let unpaired: Vec<_> = guests()

@@ -9,7 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value as Json, json};
 use sereno_adapters::clock::FakeClock;
-use sereno_core::capability::{DirectoryCapability, Hold, OriginCapability, Recorder, StorageCapability};
+use sereno_core::capability::{
+    DirectoryCapability, Hold, OriginCapability, Recorder, StorageCapability, WriterCapability,
+};
 use sereno_core::effect::Book;
 use sereno_core::grant::{Authority, Grants, Path, Verb};
 use sereno_core::guard::Guards;
@@ -22,6 +24,7 @@ use sereno_core::ports::files::{
 use sereno_core::ports::http::HttpOrigin;
 use sereno_core::ports::plugins::{Activation, CallError, Capabilities, GuestEnd, LogSink, Plugins};
 use sereno_core::ports::storage::Storage;
+use sereno_core::ports::writer::Writer;
 use sereno_core::report::{Effect, Finding, LimitsUsed, Measurement};
 use sereno_core::run::{Mode, RunEvent};
 use sereno_core::value::{FileFilter, Instant};
@@ -68,6 +71,8 @@ pub(super) struct Run {
     /// What is behind `origin.web`.
     pub(super) origin: Option<Arc<dyn HttpOrigin>>,
     pub(super) storage: Option<Arc<dyn Storage>>,
+    /// What is behind `writer.app`.
+    pub(super) writer: Option<Arc<dyn Writer>>,
     pub(super) cancel: watch::Receiver<bool>,
 }
 
@@ -93,6 +98,7 @@ impl Run {
             grants: Grants(BTreeMap::from([
                 (Path::Directory(temp()), [Verb::Read, Verb::Remove].into()),
                 (Path::Origin(web()), [Verb::Get].into()),
+                (Path::Writer(app()), [Verb::Notify].into()),
             ])),
             limits: Limits {
                 cpu: Duration::from_millis(300),
@@ -102,6 +108,7 @@ impl Run {
             directory: Arc::new(Still::default()),
             origin: None,
             storage: None,
+            writer: None,
             cancel: watch::channel(false).1,
         }
     }
@@ -159,6 +166,10 @@ impl Run {
             let storage = StorageCapability::new(reports(), port, clock, Arc::clone(&hold));
             (reports(), Arc::new(storage))
         });
+        let writers = self.writer.into_iter().map(|port| {
+            let writer = WriterCapability::new(app(), port, Arc::clone(&hold));
+            (app(), Arc::new(writer))
+        });
         let activation = Activation {
             run: RunId::from_entropy(1),
             job: "a-job".parse().unwrap(),
@@ -174,6 +185,7 @@ impl Run {
                 directories: BTreeMap::from([(temp(), Arc::new(directory))]),
                 origins: origins.collect(),
                 storages: storages.collect(),
+                writers: writers.collect(),
             },
             book: Arc::clone(&book),
             log: Arc::clone(&log) as Arc<dyn LogSink>,
@@ -223,6 +235,10 @@ fn an_origin() -> OriginTarget {
 
 pub(super) fn reports() -> TargetName {
     "reports".parse().unwrap()
+}
+
+fn app() -> TargetName {
+    "app".parse().unwrap()
 }
 
 fn temp() -> TargetName {
