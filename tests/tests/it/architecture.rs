@@ -172,7 +172,13 @@ fn crates_use_only_what_their_place_allows() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     // Nor by way of somebody else.
-    for plugin in ["temp-files", "row-retention", "table-upkeep", "capacity-check"] {
+    for plugin in [
+        "temp-files",
+        "row-retention",
+        "table-upkeep",
+        "capacity-check",
+        "idle-connections",
+    ] {
         let closure = metadata.closure(plugin);
         assert!(closure.contains("sereno-plugin"), "{plugin}: {closure:?}");
         for ours in ["sereno-core", "sereno-engine", "sereno-adapters", "sereno"] {

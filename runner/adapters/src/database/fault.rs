@@ -69,7 +69,9 @@ impl Doing {
             QUERY_CANCELED if took.as_millis() >= limit.as_millis() => {
                 DatabaseError::Timeout { operation, limit }
             }
-            "42P01" | "42703" | "42704" | "3F000" | "42883" => DatabaseError::NotFound { what: reason },
+            "42P01" | "42703" | "42704" | "3F000" | "42883" => DatabaseError::NotFound {
+                what: reason.trim_end_matches(" does not exist").to_owned(),
+            },
             // Insufficient privilege, read-only transaction, wrong password or role.
             "42501" | "25006" | "28000" | "28P01" => DatabaseError::Forbidden { operation, reason },
             code if code.starts_with("08")

@@ -99,10 +99,7 @@ impl DatabaseCapability {
         let (_, before) = self.hold.taken(&effect);
         let total = self.port.statistics().await?.connections;
         // What this run has ended is part of the whole all the same.
-        let whole = total.map(|total| match self.hold.mode {
-            Mode::Plan => total,
-            Mode::Apply => total + before,
-        });
+        let whole = total.map(|total| total + before);
         let judged = self.hold.guards.judge_connections(whole, before);
         let of_plan = self.hold.judge_plan(&effect, 1);
         effect = effect.judged(judged.into_iter().chain(of_plan));

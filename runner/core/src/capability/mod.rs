@@ -184,7 +184,8 @@ fn explain(effect: &Effect, guard: &GuardState) -> String {
         clippy::cast_sign_loss,
         reason = "counts, far below 2^53"
     )]
-    let count = |value: f64| show_count(value.max(0.0) as u64);
+    let count_of = |value: f64| value.max(0.0) as u64;
+    let count = |value: f64| show_count(count_of(value));
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -207,7 +208,16 @@ fn explain(effect: &Effect, guard: &GuardState) -> String {
             bytes(guard.found),
             bytes(guard.limit)
         ),
-        "max_rows_percent" | "max_files_percent" | "max_connections_percent" => format!(
+        "max_connections" => format!(
+            "{} on {on}, and the guard max_connections allows {}",
+            show_counted(count_of(guard.found), "connection", "connections"),
+            count(guard.limit)
+        ),
+        "max_connections_percent" => format!(
+            "{:.1} % of the connections on {on}, and the guard max_connections_percent allows {} %",
+            guard.found, guard.limit
+        ),
+        "max_rows_percent" | "max_files_percent" => format!(
             "{amount} on {on} are {:.1} %, and the guard {} allows {} %",
             guard.found, guard.name, guard.limit
         ),

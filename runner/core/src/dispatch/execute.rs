@@ -99,7 +99,7 @@ fn time_left(services: &Services, examined: &Examined, request: &RunRequest) -> 
     })
 }
 
-/// The fence of every leased table, so that a run which lost its lease can change nothing more.
+/// The fence of every leased table and database, so that a run which lost its lease can change nothing more.
 fn fences(hold: &Hold, authority: &Authority) -> Vec<(TargetName, Fence)> {
     if hold.mode == Mode::Plan || !hold.fence_in_database {
         return Vec::new();
@@ -108,7 +108,7 @@ fn fences(hold: &Hold, authority: &Authority) -> Vec<(TargetName, Fence)> {
     changes
         .filter_map(|path| {
             let scope = path.to_string();
-            let crate::grant::Path::Table(name, _) = path else {
+            let (crate::grant::Path::Table(name, _) | crate::grant::Path::Whole(name)) = path else {
                 return None;
             };
             let fence = Fence {

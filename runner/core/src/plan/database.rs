@@ -83,7 +83,10 @@ impl Insight for PlannedDatabase {
     }
 
     async fn activity(&self) -> Result<Vec<Activity>, DatabaseError> {
-        self.inner.activity().await
+        let mut activity = self.inner.activity().await?;
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        activity.retain(|found| !ended.iter().any(|(pid, _)| found.pid == Some(*pid)));
+        Ok(activity)
     }
 }
 
@@ -110,7 +113,12 @@ impl Database for PlannedDatabase {
     }
 
     async fn statistics(&self) -> Result<DatabaseStatistics, DatabaseError> {
-        self.inner.statistics().await
+        let mut statistics = self.inner.statistics().await?;
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        statistics.connections = statistics
+            .connections
+            .map(|connections| connections.saturating_sub(ended.len() as u64));
+        Ok(statistics)
     }
 
     async fn table_statistics(&self, table: &TableName) -> Result<TableStatistics, DatabaseError> {

@@ -246,6 +246,19 @@ impl Play {
                 difference(&self.look, now)
             )),
         }
+        match &ask.sessions {
+            Some(sessions) => same(
+                "sessions",
+                sessions.iter().cloned(),
+                now.sessions.iter().cloned(),
+                wrong,
+            ),
+            None if now.sessions == self.look.sessions => {}
+            None => wrong.push(format!(
+                "no sessions are named, and they changed: {}",
+                difference(&self.look, now)
+            )),
+        }
         match &ask.rows {
             Some(tables) => {
                 for (table, rows) in tables {
@@ -288,7 +301,8 @@ impl Play {
             ensure!(repeats || done == 0, "{job} run again did something: {again:#?}");
             let now = self.world.look().await?;
             ensure!(
-                (&now.files, &now.tables) == (&self.look.files, &self.look.tables),
+                (&now.files, &now.tables, &now.sessions)
+                    == (&self.look.files, &self.look.tables, &self.look.sessions),
                 "{job} run again changed the world: {}",
                 difference(&self.look, &now)
             );

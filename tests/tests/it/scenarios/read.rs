@@ -41,8 +41,26 @@ pub(super) struct Script {
     /// The jobs do their work again each time, as rebuilding an index that is named; rows and files stay as they are.
     #[serde(default)]
     pub(super) repeats: bool,
+    /// Clients of the database that are there before the first step, in this order.
+    #[serde(default, rename = "session")]
+    pub(super) sessions: Vec<Client>,
     #[serde(rename = "step")]
     pub(super) steps: Vec<Step>,
+}
+
+/// Somebody who is connected to PostgreSQL.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Client {
+    pub(super) name: String,
+    /// A role, made if there is none yet, that may change every table; left out: the superuser.
+    pub(super) user: Option<String>,
+    /// What it calls itself; left out: its name.
+    pub(super) application: Option<String>,
+    /// What it has said and had answered.
+    pub(super) said: Option<String>,
+    /// What it says last, which waits for a lock of somebody else.
+    pub(super) waits: Option<String>,
 }
 
 /// One thing that happens.
@@ -95,6 +113,8 @@ pub(super) struct Ask {
     pub(super) rows: Option<BTreeMap<String, Vec<String>>>,
     /// The files that are there afterwards, and the empty folders with a slash.
     pub(super) files: Option<Vec<String>>,
+    /// The sessions that are still there afterwards; left out: all that were.
+    pub(super) sessions: Option<Vec<String>>,
 }
 
 /// What somebody else does to the world between two steps.
@@ -205,14 +225,21 @@ pub(super) fn script(text: &str) -> Result<Script> {
     let asks = || script.steps.iter().filter_map(Step::ask);
     ensure!(asks().count() > 0, "no step runs a job");
     ensure!(
-        asks().any(|ask| ask.rows.is_some() || ask.files.is_some()),
+        asks().any(|ask| ask.rows.is_some() || ask.files.is_some() || ask.sessions.is_some()),
         "no step names the rows or files that are there afterwards"
     );
+    let names: Vec<&str> = script.sessions.iter().map(|client| &*client.name).collect();
     for ask in asks() {
         for table in ask.rows.iter().flat_map(BTreeMap::keys) {
             ensure!(
                 script.identity.contains_key(table),
                 "{table} has no `identity`, and a step names its rows"
+            );
+        }
+        for name in ask.sessions.iter().flatten() {
+            ensure!(
+                names.contains(&&**name),
+                "a step names {name}, which is no session"
             );
         }
     }

@@ -6,17 +6,19 @@ use std::collections::BTreeMap;
 use std::fs::{self, FileTimes};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use chrono::Utc;
 use sereno_core::run::digest;
 use sereno_core::units::parse_duration;
 use sereno_tests::postgres;
+use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
-use super::read::{Adapter, Change, File, Files, Scenario};
+use super::read::{Adapter, Change, Client, File, Files, Scenario};
 
 /// Where a scenario plays.
 pub(super) struct World {
@@ -25,6 +27,7 @@ pub(super) struct World {
     pub(super) home: PathBuf,
     database: Option<(Adapter, String)>,
     identity: BTreeMap<String, String>,
+    clients: Vec<Connected>,
 }
 
 /// Everything that can be seen of a world.
@@ -38,6 +41,8 @@ pub(super) struct Look {
     pub(super) rest: BTreeMap<String, Vec<String>>,
     /// The operator's rows by their identity.
     pub(super) rows: BTreeMap<String, Vec<String>>,
+    /// The scenario's clients that are still connected.
+    pub(super) sessions: Vec<String>,
 }
 
 /// Another session with something open; dropping it takes it back.
@@ -45,6 +50,23 @@ pub(super) enum Held {
     Sqlite(#[expect(dead_code, reason = "held until it is dropped")] SqliteConnection),
     Postgres(#[expect(dead_code, reason = "held until it is dropped")] PgConnection),
 }
+
+/// A client of the scenario; dropping it disconnects it.
+struct Connected {
+    name: String,
+    /// Its number and when it began, which together no other has.
+    process: String,
+    life: JoinHandle<()>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.life.abort();
+    }
+}
+
+/// How long the clients may take until they are as the scenario has them.
+const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
 impl World {
     pub(super) async fn new(scenario: &Scenario, adapter: Option<Adapter>) -> Result<Self> {
@@ -63,16 +85,28 @@ impl World {
                 Some((Adapter::Postgres, database.url))
             }
         };
-        let world = Self {
+        let mut world = Self {
             _folder: folder,
             home,
             database,
             identity: scenario.script.identity.clone(),
+            clients: Vec::new(),
         };
         if let Some(sql) = adapter.and_then(|adapter| scenario.sql.get(&adapter)) {
             world.execute(sql).await.context("the database before")?;
         }
         write(&world.home, &scenario.files).context("the files before")?;
+        for client in &scenario.script.sessions {
+            let connected = world.connect(client).await;
+            world
+                .clients
+                .push(connected.with_context(|| format!("the session {}", client.name))?);
+        }
+        if !world.clients.is_empty() {
+            // So that all of them have been as they are for longer than the millisecond that a job can ask for.
+            world.becomes_true("SELECT bool_and(state_change < clock_timestamp() - interval '5 ms') FROM pg_stat_activity \
+                WHERE datname = current_database() AND pid <> pg_backend_pid()").await?;
+        }
         Ok(world)
     }
 
@@ -107,6 +141,68 @@ impl World {
                 Held::Postgres(session)
             }
         })
+    }
+
+    /// Connects a client, which says what it has to say.
+    async fn connect(&self, client: &Client) -> Result<Connected> {
+        let (Adapter::Postgres, url) = self.database()? else {
+            bail!("only PostgreSQL has sessions");
+        };
+        let mut options: PgConnectOptions = url.parse()?;
+        options = options.application_name(client.application.as_ref().unwrap_or(&client.name));
+        if let Some(role) = &client.user {
+            self.execute(&format!(
+                "DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$; \
+                 GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}"
+            ))
+            .await?;
+            options = options.username(role);
+        }
+        let mut session = PgConnection::connect_with(&options).await?;
+        let process = "SELECT pid || ' ' || backend_start FROM pg_stat_get_activity(pg_backend_pid())";
+        let process: String = sqlx::query_scalar(process).fetch_one(&mut session).await?;
+        if let Some(text) = &client.said {
+            sqlx::raw_sql(sql(with_times(text)?))
+                .execute(&mut session)
+                .await?;
+        }
+        let text = client.waits.as_deref().map(with_times).transpose()?;
+        let waits = text.is_some();
+        let life = tokio::spawn(async move {
+            if let Some(text) = text {
+                // Whoever ends it is what the scenario is about.
+                let _ = sqlx::raw_sql(sql(text)).execute(&mut session).await;
+            }
+            std::future::pending::<()>().await;
+            drop(session);
+        });
+        let connected = Connected {
+            name: client.name.clone(),
+            process,
+            life,
+        };
+        if waits {
+            let pid = connected.process.split(' ').next().unwrap_or_default();
+            let waiting = format!("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = {pid}");
+            self.becomes_true(&waiting).await.context("it waits for nobody")?;
+        }
+        Ok(connected)
+    }
+
+    /// Asks PostgreSQL until the answer is yes.
+    async fn becomes_true(&self, question: &str) -> Result<()> {
+        let mut session = PgConnection::connect(self.database()?.1).await?;
+        let until = Instant::now() + WAIT_LIMIT;
+        loop {
+            let answer: Option<bool> = sqlx::query_scalar(sql(question.to_owned()))
+                .fetch_one(&mut session)
+                .await?;
+            if answer == Some(true) {
+                return Ok(());
+            }
+            ensure!(Instant::now() < until, "it never becomes true: {question}");
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn execute(&self, statements: &str) -> Result<()> {
@@ -190,6 +286,13 @@ impl World {
             };
             place.insert(table, rows);
         }
+        let there = texts("SELECT pid || ' ' || backend_start FROM pg_stat_activity".into()).await?;
+        look.sessions = self
+            .clients
+            .iter()
+            .filter(|client| there.contains(&client.process))
+            .map(|client| client.name.clone())
+            .collect();
         let catalogue = format!(
             "SELECT concat_ws(' ', oid::regclass, relfilenode, relpages, reltuples) {classes} ORDER BY 1"
         );
