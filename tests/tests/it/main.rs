@@ -17,5 +17,6 @@ mod runs;
 mod scenarios;
 mod storage;
 mod targets;
+mod usage_report;
 mod watch;
 mod writers;
