@@ -122,6 +122,7 @@ async fn every_command_of_the_documents_is_played() {
         "README.md",
         "CONTRIBUTING.md",
         "plugins/capacity-check/README.md",
+        "plugins/dependency-audit/README.md",
         "plugins/idle-connections/README.md",
         "plugins/row-retention/README.md",
         "plugins/table-upkeep/README.md",

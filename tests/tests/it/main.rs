@@ -6,6 +6,7 @@ mod architecture;
 mod attempts;
 mod cli;
 mod database;
+mod dependency_audit;
 mod documents;
 mod files;
 mod guests;

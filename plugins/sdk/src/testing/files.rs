@@ -11,6 +11,8 @@ use crate::{Error, Files, Instant};
 pub struct FakeDirectory {
     files: BTreeMap<String, File>,
     folders: BTreeSet<String>,
+    /// What is in those of which a test says it.
+    contents: BTreeMap<String, Vec<u8>>,
     /// Files that somebody has open for writing.
     written: BTreeSet<String>,
     /// What the file system says of itself.
@@ -29,6 +31,21 @@ impl FakeDirectory {
     /// Puts a file there, with the subdirectories that its path needs, all three stamps the same.
     pub fn file(&mut self, path: &str, bytes: u64, stamp: Instant) -> &mut Self {
         self.stamped(path, bytes, [stamp; 3])
+    }
+
+    /// Puts a file there that holds this; of others every byte is 0.
+    pub fn holding(&mut self, path: &str, content: &[u8], stamp: Instant) -> &mut Self {
+        self.contents.insert(path.to_owned(), content.to_vec());
+        self.file(path, content.len() as u64, stamp)
+    }
+
+    /// A part of what a file holds.
+    fn part(&self, path: &str, offset: u64, length: usize) -> Vec<u8> {
+        let Some(content) = self.contents.get(path) else {
+            return vec![0; length];
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(content.len());
+        content[start..(start + length).min(content.len())].to_vec()
     }
 
     /// Puts a file there with its mtime, ctime and btime.
@@ -325,7 +342,7 @@ impl Files for FakeHost {
         let total = directory.existing(&path)?.bytes;
         let length = total.saturating_sub(offset).min(max.into());
         Ok(Content {
-            bytes: vec![0; usize::try_from(length).unwrap_or_default()],
+            bytes: directory.part(&path, offset, usize::try_from(length).unwrap_or_default()),
             total,
         })
     }

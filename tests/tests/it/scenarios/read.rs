@@ -138,6 +138,8 @@ pub(super) struct File {
     age: Option<String>,
     #[serde(default)]
     size: Option<String>,
+    /// What is in it; otherwise it is as long as `size` says.
+    pub(super) content: Option<String>,
     /// It is a symbolic link to this.
     pub(super) link: Option<String>,
     /// It is another name of this file.

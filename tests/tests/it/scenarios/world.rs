@@ -335,8 +335,11 @@ fn write(home: &Path, files: &Files) -> Result<()> {
                 same_as: None,
                 ..
             } => {
-                let size = usize::try_from(file.size()?)?;
-                fs::write(&path, vec![b'x'; size])?;
+                let content = match &file.content {
+                    Some(content) => content.clone().into_bytes(),
+                    None => vec![b'x'; usize::try_from(file.size()?)?],
+                };
+                fs::write(&path, content)?;
                 set_age(&path, file)?;
             }
             _ => {}
