@@ -4,6 +4,7 @@
 //! touches. In a component the implementation calls the host; natively it is [`crate::testing::FakeHost`]. The names
 //! given are those of the configuration (`temp`, `app`), never paths or URLs.
 
+use crate::backup::Backups;
 use crate::data::{
     Bucket, Compression, Content, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter,
     IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
@@ -256,11 +257,20 @@ pub trait NotifyWriter {
 
 /// All of it. A component imports only what its plugin calls.
 pub trait Host:
-    Log + Measurements + Files + DatabaseRead + DatabaseWrite + DatabaseUpkeep + Http + Storage + NotifyWriter
+    Log
+    + Measurements
+    + Files
+    + DatabaseRead
+    + DatabaseWrite
+    + DatabaseUpkeep
+    + Http
+    + Storage
+    + NotifyWriter
+    + Backups
 {
 }
 
-impl<
+impl<H> Host for H where
     H: Log
         + Measurements
         + Files
@@ -269,7 +279,7 @@ impl<
         + DatabaseUpkeep
         + Http
         + Storage
-        + NotifyWriter,
-> Host for H
+        + NotifyWriter
+        + Backups
 {
 }

@@ -23,6 +23,7 @@
 //! an apply. Work in batches, hand a cursor back when the host says [`Error::Deadline`] ([`in_batches`] does that),
 //! and let `?` pass on what else the host refuses: it words a denial better than a plugin can.
 
+mod backup;
 mod context;
 mod data;
 mod error;
@@ -39,6 +40,7 @@ pub mod target;
 pub mod testing;
 pub mod text;
 
+pub use backup::{Backup, Backups, Verification};
 pub use context::Context;
 pub use data::{
     Bucket, Compression, Condition, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter,

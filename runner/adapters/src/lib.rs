@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides what may be done; that is core's, before a port is called.
 
+pub mod backup;
 pub mod clock;
 pub mod database;
 pub mod files;

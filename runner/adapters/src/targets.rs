@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use sereno_core::job::{
-    Config, DatabaseTarget, DirectoryTarget, OriginTarget, SecretText, StoragePlace, StorageTarget,
-    WriterTarget,
+    BackupSettings, Config, DatabaseTarget, DirectoryTarget, OriginTarget, SecretText, StoragePlace,
+    StorageTarget, WriterTarget,
 };
 use sereno_core::name::TargetName;
+use sereno_core::ports::backup::Backups;
 use sereno_core::ports::database::{Database, DatabaseError};
 use sereno_core::ports::files::{Directory, FilesError};
 use sereno_core::ports::http::{HttpError, HttpOrigin};
@@ -22,7 +23,8 @@ use sereno_core::ports::storage::{Storage, StorageError};
 use sereno_core::ports::writer::{Writer, WriterError};
 use sqlx::sqlite::SqliteConnectOptions;
 
-use crate::secrets::Secrets;
+use crate::backup::ConfiguredBackups;
+use crate::secrets::{SecretError, Secrets};
 use crate::{database, files, http, storage, writers};
 
 /// The targets of one configuration.
@@ -33,6 +35,7 @@ pub struct ConfiguredTargets {
     origins: BTreeMap<TargetName, OriginTarget>,
     storages: BTreeMap<TargetName, StorageTarget>,
     writers: BTreeMap<TargetName, WriterTarget>,
+    backup: BackupSettings,
     /// Once opened, a database is the same for all runs of the process, with its connections and its pace.
     opened: Mutex<BTreeMap<TargetName, Arc<dyn Database>>>,
 }
@@ -47,8 +50,34 @@ impl ConfiguredTargets {
             origins: config.origins.clone(),
             storages: config.storages.clone(),
             writers: config.writers.clone(),
+            backup: config.backup.clone(),
             opened: Mutex::default(),
         }
+    }
+
+    /// The same targets, with nothing of them opened.
+    fn anew(&self) -> Self {
+        Self {
+            secrets: self.secrets.clone(),
+            databases: self.databases.clone(),
+            directories: self.directories.clone(),
+            origins: self.origins.clone(),
+            storages: self.storages.clone(),
+            writers: self.writers.clone(),
+            backup: self.backup.clone(),
+            opened: Mutex::default(),
+        }
+    }
+
+    /// What the configuration says of a database.
+    pub(crate) fn target(&self, name: &TargetName) -> Option<&DatabaseTarget> {
+        self.databases.get(name)
+    }
+
+    /// A value of [database.NAME], references resolved, a relative path started from the configuration's folder.
+    pub(crate) fn resolve(&self, text: &SecretText) -> Result<String, SecretError> {
+        let secret = self.secrets.resolve(text.reference())?;
+        Ok(in_folder(secret.expose(), self.secrets.folder()))
     }
 
     fn open(&self, target: &DatabaseTarget) -> Result<Arc<dyn Database>, DatabaseError> {
@@ -80,6 +109,10 @@ impl ConfiguredTargets {
 
 #[async_trait]
 impl Targets for ConfiguredTargets {
+    fn backups(&self) -> Option<Arc<dyn Backups>> {
+        Some(Arc::new(ConfiguredBackups::new(self.anew(), &self.backup)))
+    }
+
     async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, DatabaseError> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(database) = opened.get(name) {

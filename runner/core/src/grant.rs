@@ -27,11 +27,14 @@ pub enum Interface {
     Storage,
     /// Telling the programs that write files.
     NotifyWriter,
+    /// Backups of databases in storages.
+    Backup,
 }
 
 impl Interface {
     /// Every interface that needs a grant, with its name in `wit/`.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
+        ("backup", Self::Backup),
         ("database-read", Self::DatabaseRead),
         ("database-write", Self::DatabaseWrite),
         ("database-upkeep", Self::DatabaseUpkeep),
@@ -80,6 +83,7 @@ impl Interface {
                 Verb::Terminate,
                 Verb::VacuumFull,
             ],
+            Self::Backup => &[Verb::Read, Verb::Write, Verb::Remove, Verb::Backup, Verb::Restore],
         }
     }
 }
@@ -122,11 +126,17 @@ pub enum Verb {
     Write,
     /// Tell a writer to open its files anew.
     Notify,
+    /// Make backups of a database.
+    Backup,
+    /// Restore backups into a scratch database.
+    Restore,
 }
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 17] = [
+    pub const ALL: [(&'static str, Self); 19] = [
+        ("backup", Self::Backup),
+        ("restore", Self::Restore),
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
@@ -177,6 +187,12 @@ impl Verb {
             self,
             Self::Read | Self::ReadContent | Self::Query | Self::Get | Self::Post | Self::Notify
         )
+    }
+
+    /// True when a change of a database is held against the fence in it. Backups change nothing there, and a restore wants it
+    /// empty: their tools end with the host that started them.
+    pub fn is_fenced(self) -> bool {
+        self.is_changing() && !matches!(self, Self::Backup | Self::Restore)
     }
 }
 

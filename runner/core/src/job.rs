@@ -32,6 +32,8 @@ pub struct Config {
     pub databases: BTreeMap<TargetName, DatabaseTarget>,
     /// By name.
     pub directories: BTreeMap<TargetName, DirectoryTarget>,
+    /// What backups are made with.
+    pub backup: BackupSettings,
     /// By name.
     pub origins: BTreeMap<TargetName, OriginTarget>,
     /// By name.
@@ -214,6 +216,15 @@ pub struct OriginTarget {
     pub timeout: Duration,
     /// Bytes of one answer at most.
     pub max_response: u64,
+}
+
+/// `[backup]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BackupSettings {
+    /// The folder of PostgreSQL's client programs; none: the usual places.
+    pub tools: Option<PathBuf>,
+    /// Where copies are made and unpacked; none: the system's temporary folder.
+    pub work: Option<PathBuf>,
 }
 
 /// `[storage.NAME]`.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use crate::grant::Verb;
 use crate::job::Job;
 use crate::name::{JobName, RoundName};
 use crate::report::StepReport;
@@ -78,9 +79,10 @@ pub fn after_by_default(job: &Job, earlier: &[&Job]) -> Vec<JobName> {
     backups.map(|job| job.name.clone()).collect()
 }
 
-/// True when the job makes a backup, which its plugin's name says until there is a verb that does.
+/// True when the job may make a backup: nobody is granted that to do something else.
 fn is_backup(job: &Job) -> bool {
-    job.plugin.as_str() == "backup"
+    let mut verbs = job.grants.0.values().flatten();
+    verbs.any(|verb| *verb == Verb::Backup)
 }
 
 /// How a round ends whose steps ended so: the worst of them decides.

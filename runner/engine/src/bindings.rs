@@ -9,6 +9,6 @@ wasmtime::component::bindgen!({
 });
 
 pub(crate) use sereno::plugin::{
-    database_read, database_upkeep, database_write, files, http, log, measurements, notify_writer, storage,
-    types,
+    backup, database_read, database_upkeep, database_write, files, http, log, measurements, notify_writer,
+    storage, types,
 };

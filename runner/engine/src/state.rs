@@ -178,7 +178,7 @@ impl Reach {
             .ok_or_else(|| denied(&path, Verb::Notify))
     }
 
-    fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), CallError> {
+    pub(crate) fn authorize(&self, interface: Interface, verb: Verb, on: &Path) -> Result<(), CallError> {
         self.capabilities
             .authority
             .authorize(interface, verb, on)

@@ -121,6 +121,8 @@ async fn every_command_of_the_documents_is_played() {
     for page in [
         "README.md",
         "CONTRIBUTING.md",
+        "plugins/backup/README.md",
+        "plugins/backup-check/README.md",
         "plugins/capacity-check/README.md",
         "plugins/dependency-audit/README.md",
         "plugins/idle-connections/README.md",
@@ -168,6 +170,8 @@ async fn stage(home: &Path, jobs: &str) {
     fs::write(home.join("sereno.toml"), configuration).unwrap();
     fs::create_dir(home.join("temp")).unwrap();
     fs::write(home.join("temp/file"), "x").unwrap();
+    fs::create_dir(home.join("backups")).unwrap();
+    fs::write(home.join("scratch.db"), "").unwrap();
     database(home, &fs::read_to_string(documents.join("app.sql")).unwrap()).await;
 }
 

@@ -4,6 +4,7 @@
 mod alerts;
 mod architecture;
 mod attempts;
+mod backup;
 mod cli;
 mod database;
 mod dependency_audit;

@@ -14,6 +14,7 @@
 //! assert_eq!(host.directory("temp").names(), ["new.tmp"]);
 //! ```
 
+mod backup;
 mod database;
 mod files;
 mod http;
@@ -23,6 +24,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use backup::FakeBackups;
 pub use database::{FakeDatabase, FakeTable};
 pub use files::FakeDirectory;
 pub use http::FakeOrigin;
@@ -82,6 +84,8 @@ pub struct FakeHost {
     writers: BTreeMap<String, FakeWriter>,
     scripted: Vec<Scripted>,
     counts: BTreeMap<&'static str, usize>,
+    /// Backups.
+    pub backups: FakeBackups,
     /// Readings, in order.
     pub measurements: Vec<Measurement>,
     /// Log lines, in order.

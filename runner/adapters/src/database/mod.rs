@@ -4,6 +4,7 @@
 //! the catalogue knows and of parameters.
 
 mod cursor;
+pub(crate) mod dump;
 mod estimate;
 mod fault;
 mod near;
@@ -82,7 +83,7 @@ fn size(row: &[Value]) -> usize {
 }
 
 /// Bytes as hexadecimal digits.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes
         .iter()
         .fold(String::with_capacity(2 * bytes.len()), |mut digits, byte| {

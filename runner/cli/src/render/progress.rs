@@ -142,6 +142,8 @@ fn words(effect: &Effect) -> String {
         Verb::Notify => "telling",
         Verb::Terminate => "ending connections of",
         Verb::VacuumFull => "rewriting",
+        Verb::Backup => "backing up",
+        Verb::Restore => "restoring into",
         Verb::Read | Verb::ReadContent | Verb::Query | Verb::Get => "reading",
     };
     let amount = if effect.done > 0 && effect.planned > effect.done {

@@ -16,17 +16,17 @@ use super::paint::Paint;
 /// 2026-11-17 02:30 UTC; guard 20 %`.
 pub(crate) fn effect(effect: &Effect, mode: Mode, paint: Paint) -> String {
     let mut text = match effect.unit.as_str() {
-        "tables" | "indexes" => upkeep(effect, mode),
+        "tables" | "indexes" | "databases" => upkeep(effect, mode),
         _ if matches!(effect.verb, Verb::Rename | Verb::Compress | Verb::Truncate) => moved(effect, mode),
         _ => amount(effect, mode),
     };
     if mode == Mode::Apply
         && effect.done < effect.planned
-        && !matches!(effect.unit.as_str(), "tables" | "indexes")
+        && !matches!(effect.unit.as_str(), "tables" | "indexes" | "databases")
     {
         text.push_str(&format!("; {} were to go", show_count(effect.planned)));
     }
-    if effect.skipped > 0 && !matches!(effect.unit.as_str(), "tables" | "indexes") {
+    if effect.skipped > 0 && !matches!(effect.unit.as_str(), "tables" | "indexes" | "databases") {
         text.push_str(&format!("; {} skipped", show_count(effect.skipped)));
     }
     let exceeded: Vec<String> = effect.exceeded().map(guard).collect();
@@ -162,6 +162,10 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
         (Verb::Terminate, Mode::Apply) => "ended",
         (Verb::VacuumFull, Mode::Plan) => "would rewrite (VACUUM FULL)",
         (Verb::VacuumFull, Mode::Apply) => "rewrote (VACUUM FULL)",
+        (Verb::Backup, Mode::Plan) => "would back up",
+        (Verb::Backup, Mode::Apply) => "backed up",
+        (Verb::Restore, Mode::Plan) => "would restore into",
+        (Verb::Restore, Mode::Apply) => "restored into",
     }
 }
 
@@ -195,6 +199,7 @@ pub(crate) fn guard_limit(name: &str, limit: f64) -> String {
         "retention_floor" => format!("retention floor {}", show_duration(Duration::from_secs(whole))),
         "plan" => format!("of the plan {}", show_count(whole)),
         "accept" => "against hazards".to_owned(),
+        "last_backup" => "for the last backup".to_owned(),
         _ => show_count(whole),
     }
 }

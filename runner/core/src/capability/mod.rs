@@ -3,6 +3,7 @@
 //! Order: grant (the engine's host functions ask `Authority`) → guard → plan or fence → adapter. A capability
 //! counts and words every effect; it knows nothing of WebAssembly.
 
+mod backup;
 mod database;
 mod files;
 mod http;
@@ -27,6 +28,7 @@ use crate::report::{Effect, Finding, Severity};
 use crate::run::{Mode, RunEvent};
 use crate::value::{Instant, show_instant};
 
+pub use backup::{BackupCapability, MADE_MAX};
 pub use database::DatabaseCapability;
 pub use files::DirectoryCapability;
 pub use http::OriginCapability;
@@ -240,6 +242,7 @@ fn explain(effect: &Effect, guard: &GuardState) -> String {
                 seconds(guard.limit)
             )
         }
+        "last_backup" => format!("{on} would lose the best backup {}", effect.what),
         "plan" => format!(
             "{} {} on {on} match now, and the plan's count × 1.1 allows {}",
             count(guard.found),

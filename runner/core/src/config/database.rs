@@ -32,7 +32,7 @@ pub(super) static DATABASE: Shape = Shape {
             name: "upkeep_url",
             kind: Kind::Parsed(&UPKEEP_URL),
             presence: Presence::Optional,
-            doc: "For VACUUM, ANALYZE and REINDEX only: a direct connection as owner or with MAINTAIN. Blank or \
+            doc: "For VACUUM, ANALYZE, REINDEX and backups only: a direct connection as owner or with MAINTAIN. Blank or \
                   absent: `url`.",
         },
         Key {
@@ -74,7 +74,7 @@ pub(super) static DATABASE: Shape = Shape {
             name: "scratch",
             kind: Kind::Boolean,
             presence: Presence::Default("false"),
-            doc: "May be restored into.",
+            doc: "Holds nothing that anybody needs: backups may be restored into it when it is empty, and it is emptied again.",
         },
         Key {
             name: "tenants",

@@ -76,8 +76,8 @@ static ON_DATABASE: Shape = Shape {
             name: "whole",
             kind: Kind::List(&Kind::OneOf(&texts::WHOLE_VERB)),
             presence: Presence::Optional,
-            doc: "The database itself: `read` for sizes, connections and statements, `terminate` to end connections, or \
-                  upkeep of all of it.",
+            doc: "The database itself: `read` for sizes, connections and statements, `terminate` to end connections, \
+                  upkeep of all of it, `backup`; and `restore`, with `scratch = true` on the database.",
         },
         Key {
             name: "queries",
@@ -110,6 +110,19 @@ pub(super) fn read(
         };
         read_tables(entry, &name, database, protected, &mut grants, mistakes);
         if let Some(verbs) = entry.node.get("whole") {
+            if let Some(at) = verb_at(verbs, Verb::Restore).filter(|_| !database.scratch) {
+                mistakes.push(
+                    Diagnostic::at(
+                        "not-scratch",
+                        at.span.clone(),
+                        format!("`database.{name}` is no scratch database, and nothing is restored into another"),
+                    )
+                    .label("this grant")
+                    .hint(format!(
+                        "name an empty database that nobody needs, and mark it: `[database.{name}] scratch = true`"
+                    )),
+                );
+            }
             grants
                 .entry(Path::Whole(name.clone()))
                 .or_default()

@@ -29,7 +29,7 @@ pub(super) static LIMITS: Shape = Shape {
             },
             presence: Presence::Default("\"15m\""),
             doc: "Time from start to end, host calls included: what Lambda gives. A job with an upkeep grant has \
-                  `\"2h\"`, because VACUUM and REINDEX cannot stop half-way.",
+                  `\"2h\"`, because VACUUM and REINDEX cannot stop half-way; so has one that makes or restores backups.",
         },
         Key {
             name: "memory",

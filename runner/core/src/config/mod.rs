@@ -3,6 +3,7 @@
 //! Each section has a file with its table of keys and what they become. Nothing is opened and no reference
 //! (`${env:X}`) is resolved here.
 
+mod backup;
 mod check;
 mod database;
 pub(crate) mod diagnostic;
@@ -108,6 +109,12 @@ static ROOT: Shape = Shape {
             },
             presence: Presence::Optional,
             doc: "Programs that write files and can be told to open them anew, by name.",
+        },
+        Key {
+            name: "backup",
+            kind: Kind::Table(&backup::BACKUP),
+            presence: Presence::Optional,
+            doc: "What backups are made with.",
         },
         Key {
             name: "plugin",
@@ -233,6 +240,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         databases: database::read(&root, &mut mistakes),
         directories: directory::read(&root, folder, &mut mistakes),
         origins: http::read(&root, &mut mistakes),
+        backup: backup::read(&root, folder),
         storages: storage::read(&root, folder, &mut mistakes),
         writers: writer::read(&root, folder, &mut mistakes),
         plugins: plugin::read(&root, folder),

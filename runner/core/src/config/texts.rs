@@ -246,7 +246,15 @@ pub(super) static TABLE_VERB: Choice = Choice {
 pub(super) static WHOLE_VERB: Choice = Choice {
     what: "a verb of a whole database",
     code: "bad-verb",
-    texts: &["read", "vacuum", "analyze", "reindex", "terminate"],
+    texts: &[
+        "read",
+        "vacuum",
+        "analyze",
+        "reindex",
+        "terminate",
+        "backup",
+        "restore",
+    ],
 };
 
 pub(super) static QUERY_VERB: Choice = Choice {

@@ -9,11 +9,14 @@ use serde_json::Value as Json;
 
 use super::{DispatchError, Problem, Services};
 use crate::config::diagnostic::did_you_mean;
-use crate::grant::{Authority, Denied, Need, Path, Verb};
+use crate::grant::{Authority, Denied, Interface, Need, Path, Verb};
 use crate::job::{Config, DatabaseTarget, Job, Scope, SecretText, StoragePlace, WriterTarget};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
-use crate::plan::{PlannedDatabase, PlannedDirectory, PlannedOrigin, PlannedStorage, PlannedWriter};
+use crate::plan::{
+    PlannedBackups, PlannedDatabase, PlannedDirectory, PlannedOrigin, PlannedStorage, PlannedWriter,
+};
+use crate::ports::backup::Backups;
 use crate::ports::database::{Database, DatabaseError, Wanted};
 use crate::ports::files::Directory;
 use crate::ports::http::HttpOrigin;
@@ -273,6 +276,8 @@ pub struct Opened {
     pub writers: BTreeMap<TargetName, Arc<dyn Writer>>,
     /// By database: where its server keeps its data, for runs that need to know how much room there is.
     pub disks: BTreeMap<TargetName, Arc<dyn Directory>>,
+    /// For a job that has to do with backups.
+    pub backups: Option<Arc<dyn Backups>>,
     /// What kept targets from being opened that are only read: the port in such a target's place answers it.
     pub unreached: Arc<Vec<DispatchError>>,
     /// What the job may do, with every table named that a grant on all of them stands for.
@@ -381,6 +386,16 @@ pub async fn preflight(
             source,
         })?;
         opened.disks.insert(database, disk);
+    }
+    if examined
+        .needs
+        .iter()
+        .any(|need| need.interface == Interface::Backup)
+    {
+        opened.backups = services.targets.backups().map(|backups| match mode {
+            Mode::Plan => Arc::new(PlannedBackups::new(backups)) as Arc<dyn Backups>,
+            Mode::Apply => backups,
+        });
     }
     let mut problems = Vec::new();
     let mut authority = Authority::clone(&opened.authority);

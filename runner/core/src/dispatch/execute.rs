@@ -13,7 +13,8 @@ use super::record::RunRecorder;
 use super::settle::{Ending, settle};
 use super::{DispatchError, Services, Stop, asked_to_stop};
 use crate::capability::{
-    DatabaseCapability, DirectoryCapability, Hold, OriginCapability, StorageCapability, WriterCapability,
+    BackupCapability, DatabaseCapability, DirectoryCapability, Hold, OriginCapability, StorageCapability,
+    WriterCapability,
 };
 use crate::effect::Book;
 use crate::grant::Authority;
@@ -108,9 +109,11 @@ fn fences(hold: &Hold, authority: &Authority) -> Vec<(TargetName, Fence)> {
     changes
         .filter_map(|path| {
             let scope = path.to_string();
+            let fenced = authority.grants().on(&path).iter().any(|verb| verb.is_fenced());
             let (crate::grant::Path::Table(name, _) | crate::grant::Path::Whole(name)) = path else {
                 return None;
             };
+            fenced.then_some(())?;
             let fence = Fence {
                 run: hold.run.clone(),
                 attempt: hold.attempt,
@@ -194,6 +197,10 @@ fn capabilities(
         origins: origins.collect(),
         storages: storages.collect(),
         writers: writers.collect(),
+        backups: admitted.opened.backups.as_ref().map(|port| {
+            let clock = Arc::clone(&services.clock);
+            Arc::new(BackupCapability::new(Arc::clone(port), clock, Arc::clone(hold)))
+        }),
     }
 }
 

@@ -9,6 +9,7 @@ use super::reconcile::{note_of_intents, open_intents, reconcile};
 use super::report::{by_target, empty_report, target_of};
 use super::{DispatchError, Services};
 use crate::effect::add;
+use crate::grant::Path;
 use crate::job::{DatabaseTarget, FenceKind};
 use crate::name::TargetName;
 use crate::ports::database::Fence;
@@ -107,12 +108,19 @@ fn fences(
             in_database: true,
         })
     };
-    let fenced = jobs
-        .values()
-        .find(|job| row.work.job() == Some(&job.name))
-        .is_none_or(|job| job.fence == FenceKind::Database);
+    let job = jobs.values().find(|job| row.work.job() == Some(&job.name));
+    let fenced = job.is_none_or(|job| job.fence == FenceKind::Database);
+    let whole = Path::Whole(name.clone());
+    let is_of_tools = job
+        .and_then(|job| job.grants.0.get(&whole))
+        .is_some_and(|verbs| !verbs.iter().any(|verb| verb.is_fenced()));
+    let whole = whole.to_string();
+    let is_fenced = |lease: &&Lease| {
+        let is_whole = lease.scope.strip_suffix(&host).unwrap_or(&lease.scope) == whole;
+        fenced && !(is_whole && is_of_tools)
+    };
     let of_target = leases.iter().filter(|lease| target_of(&lease.scope) == target);
-    of_target.filter(|_| fenced).map(fence).collect()
+    of_target.filter(is_fenced).map(fence).collect()
 }
 
 async fn ask(

@@ -529,6 +529,7 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
         Interface::Http => fits(&[Slot::Origin]),
         Interface::Storage => fits(&[Slot::Storage]),
         Interface::NotifyWriter => fits(&[Slot::Writer]),
+        Interface::Backup => fits(&[Slot::Storage, Slot::Whole]),
     };
     if !good {
         mistakes.push(

@@ -3,6 +3,7 @@
 //! They remember which filters were planned and answer later reads less those, in flat memory: a plan walks the
 //! very path of the apply. No guard and no word of a report is decided here.
 
+mod backup;
 mod database;
 mod files;
 mod http;
@@ -10,6 +11,7 @@ mod overlay;
 mod storage;
 mod writer;
 
+pub use backup::PlannedBackups;
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
 pub use http::PlannedOrigin;

@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use serde_json::Value as Json;
 
 use crate::capability::{
-    DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability, WriterCapability,
+    BackupCapability, DatabaseCapability, DirectoryCapability, OriginCapability, StorageCapability,
+    WriterCapability,
 };
 use crate::effect::Book;
 use crate::grant::Authority;
 use crate::job::Limits;
 use crate::manifest::Manifest;
 use crate::name::{JobName, PluginName, RunId, TargetName};
+use crate::ports::backup::Backups;
 use crate::ports::database::Database;
 use crate::ports::files::Directory;
 use crate::ports::http::{HttpError, HttpOrigin};
@@ -91,6 +93,8 @@ pub struct Capabilities {
     pub storages: BTreeMap<TargetName, Arc<StorageCapability>>,
     /// Counted, and planned.
     pub writers: BTreeMap<TargetName, Arc<WriterCapability>>,
+    /// Behind the floor, and planned or not; none: the job has nothing to do with backups.
+    pub backups: Option<Arc<BackupCapability>>,
 }
 
 /// One call of a guest.
@@ -239,6 +243,10 @@ pub trait Targets: Send + Sync {
 
     /// The origin called `name`. Nothing connects yet.
     async fn origin(&self, name: &TargetName) -> Result<Arc<dyn HttpOrigin>, HttpError>;
+    /// The backups of all databases in all storages; none where nobody makes any. Nothing is opened yet.
+    fn backups(&self) -> Option<Arc<dyn Backups>> {
+        None
+    }
 
     /// The storage called `name`.
     async fn storage(

@@ -237,16 +237,14 @@ impl Host for State {
 fn granted_tables(reach: &Reach, database: &str, verb: &str) -> Result<Vec<String>, CallError> {
     let database = target(database)?;
     let interface = Verb::parse(verb).and_then(|verb| {
-        let interface = Interface::ALL
-            .into_iter()
-            .map(|(_, interface)| interface)
-            .filter(|interface| {
-                !matches!(
-                    interface,
-                    Interface::Files | Interface::Storage | Interface::NotifyWriter
-                )
-            })
-            .find(|interface| interface.verbs().contains(&verb))?;
+        // Other interfaces have verbs of the same names, which are not done to tables.
+        let interface = [
+            Interface::DatabaseRead,
+            Interface::DatabaseWrite,
+            Interface::DatabaseUpkeep,
+        ]
+        .into_iter()
+        .find(|interface| interface.verbs().contains(&verb))?;
         (verb != Verb::Query).then_some((interface, verb))
     });
     let Some((interface, verb)) = interface else {

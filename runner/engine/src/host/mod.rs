@@ -2,6 +2,7 @@
 //!
 //! Nothing here decides what may be done: `Authority` does, and the capabilities hold the guards.
 
+mod backup;
 mod database_read;
 mod database_upkeep;
 mod database_write;
@@ -54,6 +55,7 @@ pub(crate) fn link(engine: &Engine, imports: &BTreeSet<String>) -> wasmtime::Res
 
 fn link_capability(l: &mut Linker<State>, interface: Interface) -> wasmtime::Result<()> {
     match interface {
+        Interface::Backup => bindings::backup::add_to_linker::<_, HasSelf<State>>(l, |state| state),
         Interface::DatabaseRead => {
             bindings::database_read::add_to_linker::<_, HasSelf<State>>(l, |state| state)
         }

@@ -16,7 +16,8 @@ mod bindings {
 pub use bindings::*;
 pub use sereno::plugin::types::{Condition, Continuation, Error, Finding, Report, Value};
 pub use sereno::plugin::{
-    database_read, database_upkeep, database_write, files, http, log, measurements, notify_writer, storage,
+    backup, database_read, database_upkeep, database_write, files, http, log, measurements, notify_writer,
+    storage,
 };
 
 /// What a guest's `run` answers.

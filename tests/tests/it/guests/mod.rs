@@ -31,6 +31,7 @@ fn every_guest_is_paired_with_a_test() {
         include_str!("artefacts.rs"),
         include_str!("storage.rs"),
         include_str!("writer.rs"),
+        include_str!("../backup/jobs.rs"),
         include_str!("../http.rs")
     );
     let unpaired: Vec<_> = guests()

@@ -186,6 +186,7 @@ impl Run {
                 origins: origins.collect(),
                 storages: storages.collect(),
                 writers: writers.collect(),
+                backups: None,
             },
             book: Arc::clone(&book),
             log: Arc::clone(&log) as Arc<dyn LogSink>,

@@ -1,0 +1,12 @@
+//! The plugin `backup-check`: looks whether the backups of a database are there, whole, and can be restored.
+//!
+//! Only glue; what it does is in `task`, what it takes in `plugin.toml`.
+
+mod task;
+
+use sereno_plugin::{Context, Failure, Host, Outcome};
+
+#[sereno_plugin::plugin]
+fn run(context: &Context, params: &Params, host: &mut impl Host) -> Result<Outcome, Failure> {
+    task::run(context, params, host)
+}
