@@ -7,7 +7,7 @@ use sereno_plugin::{
     target,
 };
 
-use crate::Params;
+use crate::{Kind, Params};
 
 /// The cursor of a run whose backup is made: another attempt only goes on with the old ones.
 const MADE: &str = "made";
@@ -33,9 +33,11 @@ pub(crate) fn run(
                 ));
             }
             let before = host.backups(database, storage)?;
-            let made = host.create_backup(database, storage, "logical")?;
+            let made = host.create_backup(database, storage, kind(context, params, &before))?;
             measure(host, database, &made);
-            if let Some(last) = before.iter().rev().find(|backup| backup.kind == made.kind)
+            // What changed has no size that it should have.
+            let mut alike = before.iter().rev().filter(|_| made.parent.is_none());
+            if let Some(last) = alike.find(|backup| backup.kind == made.kind)
                 && made.bytes < last.bytes / 100 * SHRUNK_TO_PERCENT
             {
                 let text = format!(
@@ -81,6 +83,31 @@ fn measure(host: &mut impl Measurements, database: &str, made: &Backup) {
         took,
         "nobody knows when it began",
     ));
+}
+
+/// What is made now: a chain of changes begins anew where the whole that it builds on is old, bad or not there.
+fn kind(context: &Context, params: &Params, before: &[Backup]) -> &'static str {
+    let oldest = context.scheduled_at - params.full_every;
+    let is_whole = |backup: &&Backup| backup.kind == "physical";
+    match params.kind {
+        Kind::Logical => "logical",
+        Kind::Physical => "physical",
+        Kind::Incremental => {
+            let last = before.iter().rev().find(is_whole);
+            let is_young = |whole: &Backup| whole.started.is_some_and(|started| started > oldest);
+            // One bad link breaks all that come after it.
+            let is_good = |whole: &Backup| {
+                let chain = before
+                    .iter()
+                    .filter(|backup| backup.id >= whole.id && backup.kind != "logical");
+                chain.into_iter().all(|backup| backup.bad.is_none())
+            };
+            match last {
+                Some(whole) if is_young(whole) && is_good(whole) => "incremental",
+                _ => "physical",
+            }
+        }
+    }
 }
 
 /// How good a backup is to have: bad ones, those that nobody read to their end, and those that somebody did.
@@ -139,6 +166,8 @@ mod tests {
         Params {
             database: "app".to_owned(),
             storage: "backups".to_owned(),
+            kind: Kind::Logical,
+            full_every: days(7),
             keep_last,
             keep_for: days(keep_for),
         }
@@ -186,6 +215,31 @@ mod tests {
             ids(&[2, 5, 6, 7]),
             "5 stands in for 6, which is newer and stays"
         );
+    }
+
+    #[test]
+    fn a_chain_begins_anew_when_its_whole_is_old_or_a_link_is_bad() {
+        let mut host = FakeHost::new();
+        let incremental = Params {
+            kind: Kind::Incremental,
+            ..params(9, 9)
+        };
+        let next =
+            |now: &str, host: &FakeHost| kind(&context(at(now)), &incremental, &host.backups.published);
+        assert_eq!(next("2026-11-01 03:00", &host), "physical", "there is none");
+        for day in 1..=3 {
+            let one = host.backups.made(at(&format!("2026-11-{day:02} 03:00")), None);
+            let last = one.published.len() - 1;
+            one.published[last].kind = if day == 1 { "physical" } else { "incremental" }.to_owned();
+        }
+        assert_eq!(next("2026-11-07 03:00", &host), "incremental");
+        assert_eq!(
+            next("2026-11-08 03:00", &host),
+            "physical",
+            "it is seven days old"
+        );
+        host.backups.published[1].bad = Some("a byte was flipped".to_owned());
+        assert_eq!(next("2026-11-04 03:00", &host), "physical", "a link is bad");
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(super) const FILE: &str = "dump.pgc.zst";
 const LOCK_WAIT: &str = "--lock-wait-timeout=60s";
 
 /// A server's error, its words kept and its URL not.
-fn said(doing: &str, error: &sqlx::Error) -> BackupError {
+pub(super) fn said(doing: &str, error: &sqlx::Error) -> BackupError {
     let text = match error {
         sqlx::Error::Configuration(_) | sqlx::Error::InvalidArgument(_) => {
             return BackupError::Invalid("the database's URL is not one that can be used".to_owned());

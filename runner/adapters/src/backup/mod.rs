@@ -6,7 +6,9 @@
 
 mod child;
 mod connection;
+mod feed;
 mod logical;
+mod physical;
 mod shelf;
 mod sqlite;
 mod tools;
@@ -26,6 +28,7 @@ use sereno_core::ports::storage::Put;
 use sereno_core::value::Instant;
 
 use crate::targets::ConfiguredTargets;
+use physical::Bench;
 use shelf::{MANIFEST, ReadError, Shelf, VERIFIED, stored};
 use tools::Search;
 
@@ -135,8 +138,30 @@ impl ConfiguredBackups {
             Ok(manifest) => manifest,
             Err(error) => return Ok(bad(error.to_string())),
         };
-        let there = shelf.all().await?.remove(id).unwrap_or_default();
-        let problems = present(&manifest.files, &there);
+        let mut all = shelf.all().await?;
+        let there = all.remove(id).unwrap_or_default();
+        let mut problems = present(&manifest.files, &there);
+        let mut chain = vec![manifest];
+        // What it builds on must be there as well.
+        while problems.is_empty()
+            && let Some(parent) = chain[0].parent.clone()
+        {
+            match self.manifest(shelf, place, &parent).await {
+                Ok(Ok(manifest)) => {
+                    // Each of them goes out of the list, so that no circle is walked twice.
+                    let there = all.remove(&parent).unwrap_or_default();
+                    let missing = present(&manifest.files, &there).into_iter();
+                    problems.extend(missing.map(|problem| format!("it builds on {parent}: {problem}")));
+                    chain.insert(0, manifest);
+                }
+                Ok(Err(error)) => problems.push(format!("it builds on {parent}: {error}")),
+                Err(BackupError::NotFound(_)) => {
+                    problems.push(format!("it builds on {parent}, which is not there"));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let manifest = &chain[chain.len() - 1];
         let mut found = Verification {
             files: manifest.files.len() as u64,
             problems,
@@ -147,9 +172,11 @@ impl ConfiguredBackups {
         }
         if level == Level::Readable {
             match manifest.kind {
-                Kind::Logical => return logical::read(shelf, &self.search, &manifest, told).await,
-                Kind::Sqlite => return sqlite::read(shelf, &self.work, &manifest, told).await,
-                Kind::Physical | Kind::Incremental => {}
+                Kind::Logical => return logical::read(shelf, &self.search, manifest, told).await,
+                Kind::Sqlite => return sqlite::read(shelf, &self.work, manifest, told).await,
+                Kind::Physical | Kind::Incremental => {
+                    return physical::read(shelf, &self.search, &self.work, &chain, told).await;
+                }
             }
         }
         for file in &manifest.files {
@@ -160,6 +187,37 @@ impl ConfiguredBackups {
             }
         }
         Ok(found)
+    }
+
+    fn bench<'a>(&'a self, shelf: &'a Shelf, url: &'a str, database: &'a str) -> Bench<'a> {
+        Bench {
+            shelf,
+            search: &self.search,
+            work: &self.work,
+            url,
+            database,
+        }
+    }
+
+    /// What an incremental backup would hold the changes to: the newest copy of the whole that is not known to be bad.
+    async fn parent(&self, place: &Place, kind: Kind) -> Result<Option<Manifest>, BackupError> {
+        if kind != Kind::Incremental {
+            return Ok(None);
+        }
+        let all = self.list(place).await?;
+        let good = all
+            .into_iter()
+            .rev()
+            .filter(|stored| stored.verified.failed.is_none());
+        let mut manifests = good.filter_map(|stored| stored.manifest.ok());
+        let parent = manifests.find(|manifest| matches!(manifest.kind, Kind::Physical | Kind::Incremental));
+        parent.map(Some).ok_or_else(|| {
+            BackupError::Invalid(format!(
+                "there is no physical backup of {} in storage.{} that an incremental one could build on: make one with \
+                 `kind = \"physical\"` first",
+                place.database, place.storage
+            ))
+        })
     }
 
     async fn keep(
@@ -274,7 +332,11 @@ impl Backups for ConfiguredBackups {
                 (false, Kind::Logical) => {
                     logical::create(&shelf, &self.search, &url, name, wish, pace).await?
                 }
-                (false, _) => return Err(not_yet()),
+                (false, kind) => {
+                    let parent = self.parent(place, kind).await?;
+                    let bench = self.bench(&shelf, &url, name);
+                    physical::create(&bench, wish, parent.as_ref(), pace).await?
+                }
             };
             manifest.ended = manifest.started + begun.elapsed();
             // Whoever took this run for dead may have swept its files away.
@@ -293,9 +355,14 @@ impl Backups for ConfiguredBackups {
     }
 
     async fn preview_create(&self, place: &Place, wish: &Wish, at: Instant) -> Result<Manifest, BackupError> {
-        self.shelf(place).await?;
+        let shelf = self.shelf(place).await?;
         let url = self.url(&place.database)?;
         let name = place.database.as_str();
+        if !is_sqlite(&url) && wish.kind != Kind::Logical {
+            let parent = self.parent(place, wish.kind).await?;
+            let bench = self.bench(&shelf, &url, name);
+            return physical::preview(&bench, wish, parent.as_ref(), at).await;
+        }
         let (bytes, tool, server, kind) = if is_sqlite(&url) {
             if !matches!(wish.kind, Kind::Logical | Kind::Sqlite) {
                 return Err(not_of_sqlite());
@@ -372,7 +439,7 @@ impl Backups for ConfiguredBackups {
                         let name = into.as_str();
                         logical::restore(&shelf, &self.search, &manifest, &url, name, keep, pace.told).await?
                     }
-                    Kind::Physical | Kind::Incremental => return Err(not_yet()),
+                    Kind::Physical | Kind::Incremental => return Err(of_a_cluster()),
                 };
             }
             Ok(found)
@@ -398,6 +465,13 @@ impl Backups for ConfiguredBackups {
         let mut found = self.look_at(&shelf, place, id, Level::Present, &|_| {}).await?;
         if !found.problems.is_empty() {
             return Ok(found);
+        }
+        let kind = self
+            .manifest(&shelf, place, id)
+            .await?
+            .map(|manifest| manifest.kind);
+        if matches!(kind, Ok(Kind::Physical | Kind::Incremental)) {
+            return Err(of_a_cluster());
         }
         if is_sqlite(&url) {
             sqlite::look_for_room(&url, into.as_str()).await?;
@@ -459,8 +533,10 @@ impl Backups for ConfiguredBackups {
     }
 }
 
-fn not_yet() -> BackupError {
+fn of_a_cluster() -> BackupError {
     BackupError::Invalid(
-        "physical backups are not available in this version; use `kind = \"logical\"`".to_owned(),
+        "it is a copy of a whole cluster, which no database can take: `level = \"readable\"` puts it together and verifies it, \
+         and the page of the plugin `backup` says how to start it"
+            .to_owned(),
     )
 }

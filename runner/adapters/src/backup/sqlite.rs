@@ -23,7 +23,7 @@ fn said(doing: &str, error: &sqlx::Error) -> BackupError {
     BackupError::Failed(format!("could not {doing}: {error}"))
 }
 
-fn io(doing: &str, path: &Path, error: &std::io::Error) -> BackupError {
+pub(super) fn io(doing: &str, path: &Path, error: &std::io::Error) -> BackupError {
     BackupError::Failed(format!("could not {doing} {}: {error}", path.display()))
 }
 

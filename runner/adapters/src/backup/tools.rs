@@ -93,6 +93,18 @@ impl Search {
         })
     }
 
+    /// The tools of exactly that version, for what lies in a cluster's own files.
+    pub(super) async fn exactly(&self, server: u32) -> Result<Tools, BackupError> {
+        let mut found = self.all().await.into_iter();
+        found.find(|tools| tools.major == server).ok_or_else(|| {
+            BackupError::NotFound(format!(
+                "a physical backup of PostgreSQL {server} needs that version's own programs (pg_basebackup, pg_combinebackup, \
+                 pg_verifybackup), which were not found; install postgresql-{server}, or name their folder with `tools` in \
+                 [backup] or {VARIABLE}"
+            ))
+        })
+    }
+
     /// Every release that is there, the oldest first.
     async fn all(&self) -> BTreeSet<Tools> {
         let mut found = BTreeSet::new();

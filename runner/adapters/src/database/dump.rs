@@ -45,6 +45,38 @@ pub(crate) async fn identify(session: &mut PgConnection) -> Result<Identity, sql
     })
 }
 
+/// What a PostgreSQL server says of copies of the whole of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Replication {
+    pub(crate) may_replicate: bool,
+    pub(crate) summarizes: bool,
+    pub(crate) tablespaces: i64,
+    pub(crate) bytes: Option<u64>,
+}
+
+/// Asks a PostgreSQL server whether all of it can be copied.
+pub(crate) async fn replication(session: &mut PgConnection) -> Result<Replication, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT (SELECT rolsuper OR rolreplication FROM pg_roles WHERE rolname = current_user), \
+                coalesce(current_setting('summarize_wal', true), 'off') = 'on', \
+                (SELECT count(*) FROM pg_tablespace WHERE spcname NOT IN ('pg_default', 'pg_global'))",
+    )
+    .fetch_one(&mut *session)
+    .await?;
+    // Of databases that it may not connect to, a narrow role may not know the size.
+    let bytes: Option<i64> =
+        sqlx::query_scalar("SELECT sum(pg_database_size(oid))::bigint FROM pg_database WHERE datallowconn")
+            .fetch_one(&mut *session)
+            .await
+            .ok();
+    Ok(Replication {
+        may_replicate: row.get::<Option<bool>, _>(0).unwrap_or_default(),
+        summarizes: row.get(1),
+        tablespaces: row.get(2),
+        bytes: bytes.and_then(|bytes| u64::try_from(bytes).ok()),
+    })
+}
+
 /// Rows of every table that a dump holds, in the session's own snapshot.
 pub(crate) async fn postgres_rows(session: &mut PgConnection) -> Result<BTreeMap<String, u64>, sqlx::Error> {
     let tables = sqlx::query(

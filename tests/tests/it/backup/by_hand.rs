@@ -8,7 +8,7 @@ use sereno_tests::postgres;
 use super::world::{Server, World};
 
 /// The block of the page that has `word` in it.
-fn block(word: &str) -> String {
+pub(super) fn block(word: &str) -> String {
     let page = include_str!("../../../../plugins/backup/README.md");
     let (_, rest) = page.split_once("## To restore one without sereno").unwrap();
     let mut blocks = rest.split("```text\n").skip(1);
@@ -20,7 +20,7 @@ fn block(word: &str) -> String {
 }
 
 /// Types `commands` in `folder` with `programs` at hand; what they say.
-fn types(commands: &str, folder: &Path, programs: &Path, environment: &[(&str, &str)]) -> String {
+pub(super) fn types(commands: &str, folder: &Path, programs: &Path, environment: &[(&str, &str)]) -> String {
     let path = std::env::var("PATH").unwrap();
     let output = Command::new("sh")
         .args(["-euc", commands])

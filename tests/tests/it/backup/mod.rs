@@ -4,6 +4,7 @@
 
 mod by_hand;
 mod jobs;
+mod physical;
 mod world;
 
 use std::path::Path;

@@ -99,15 +99,22 @@ impl World {
                 [app.url, cluster.database("scratch").await.unwrap().url]
             }
         };
-        // The machine's usual places may not have 18.
-        let tools = match server {
-            Server::Postgres18 if more.is_empty() => {
-                let programs = postgres::find_programs_18().unwrap();
-                format!("[backup]\ntools = {:?}\n", programs.display().to_string())
-            }
-            _ => more.to_owned(),
+        let tools = if more.is_empty() {
+            tools(server)
+        } else {
+            more.to_owned()
         };
         Self::of(home, server, urls.clone(), &urls[0], &tools, None).await
+    }
+
+    /// Of a server of its own, of which physical backups can be made.
+    pub(super) async fn of_cluster(server: Server, cluster: Cluster) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let app = cluster.database("backup").await.unwrap();
+        let scratch = cluster.database("scratch").await.unwrap();
+        let url = app.url.clone();
+        let tools = tools(server);
+        Self::of(home, server, [app.url, scratch.url], &url, &tools, Some(cluster)).await
     }
 
     /// Of a server of its own that asks the role `keeper` for the password `right-hunter2`.
@@ -347,6 +354,17 @@ impl World {
             Server::Postgres | Server::Postgres18 => "dump.pgc.zst",
         };
         self.folder(id).join(name)
+    }
+}
+
+/// The machine's usual places may not have 18.
+fn tools(server: Server) -> String {
+    match server {
+        Server::Postgres18 => {
+            let programs = postgres::find_programs_18().unwrap();
+            format!("[backup]\ntools = {:?}\n", programs.display().to_string())
+        }
+        Server::Sqlite | Server::Postgres => String::new(),
     }
 }
 
