@@ -80,10 +80,14 @@ impl Moto {
 
     /// Sends one request, with the header `host` of the service that is meant, and answers the whole reply.
     pub fn ask(&self, method: &str, path: &str, body: &str) -> Result<String> {
+        self.send(method, path, "", body)
+    }
+
+    fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Result<String> {
         let mut stream = TcpStream::connect(&self.address)?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}",
             self.address,
             body.len()
         )?;
@@ -95,13 +99,23 @@ impl Moto {
         Ok(reply)
     }
 
+    /// Asks a service, as AWS's clients name it in what they sign. Headers are lines that end in `\r\n`.
+    pub fn call(&self, service: &str, headers: &str, body: &str) -> Result<String> {
+        let signed = format!(
+            "authorization: AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/{service}/aws4_request, \
+             SignedHeaders=host, Signature=none\r\n{headers}"
+        );
+        self.send("POST", "/", &signed, body)
+    }
+
     /// Makes a bucket of this name.
     pub fn make_bucket(&self, name: &str) -> Result<()> {
         self.ask("PUT", &format!("/{name}"), "").map(drop)
     }
 }
 
-fn find_packages() -> Result<PathBuf> {
+/// The folder that has moto, and the Python packages beside it.
+pub(crate) fn find_packages() -> Result<PathBuf> {
     let has_it = |folder: &PathBuf| folder.join("moto/server.py").is_file();
     if let Some(folder) = env::var_os(PACKAGES_VARIABLE) {
         return Ok(folder.into());

@@ -37,8 +37,66 @@ pub enum Sink {
         /// The check's ping URL.
         url: SecretText,
     },
+    /// A letter over SMTP.
+    Mail {
+        /// `HOST` or `HOST:PORT`.
+        server: SecretText,
+        /// How the way to it is kept private.
+        security: MailSecurity,
+        /// One address, or `Name <address>`.
+        from: SecretText,
+        /// Addresses of the same form; at least one.
+        to: Vec<SecretText>,
+        /// User and password; none: the server takes letters from anybody it knows by other means.
+        login: Option<(SecretText, SecretText)>,
+    },
+    /// A topic of Amazon SNS.
+    Sns {
+        /// Its ARN.
+        topic: SecretText,
+        /// Another server that speaks SNS's protocol.
+        endpoint: Option<SecretText>,
+    },
+    /// A bus of Amazon EventBridge.
+    EventBridge {
+        /// Its name or ARN.
+        bus: SecretText,
+        /// Where it is; none: what the environment says.
+        region: Option<SecretText>,
+        /// Another server that speaks EventBridge's protocol.
+        endpoint: Option<SecretText>,
+    },
     /// A line in sereno's own log.
     Log,
+}
+
+/// How the way to a mail server is kept private.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailSecurity {
+    /// In plain text at first, then TLS or nothing; port 587 (RFC 6409).
+    StartTls,
+    /// TLS from the first byte; port 465 (RFC 8314).
+    Tls,
+    /// Not at all; port 25.
+    None,
+}
+
+impl MailSecurity {
+    /// Every kind with its text.
+    pub const ALL: [(&'static str, Self); 3] = [
+        ("starttls", Self::StartTls),
+        ("tls", Self::Tls),
+        ("none", Self::None),
+    ];
+
+    /// The port that a server without one is asked on.
+    pub fn port(self) -> u16 {
+        match self {
+            Self::StartTls => 587,
+            Self::Tls => 465,
+            Self::None => 25,
+        }
+    }
 }
 
 impl Sink {
@@ -49,6 +107,9 @@ impl Sink {
             Self::Slack { .. } => "slack",
             Self::Telegram { .. } => "telegram",
             Self::Heartbeat { .. } => "heartbeat",
+            Self::Mail { .. } => "mail",
+            Self::Sns { .. } => "sns",
+            Self::EventBridge { .. } => "eventbridge",
             Self::Log => "log",
         }
     }

@@ -17,6 +17,7 @@ mod ledger_faults;
 mod rounds;
 mod runs;
 mod scenarios;
+mod sinks;
 mod storage;
 mod targets;
 mod usage_report;

@@ -2,6 +2,10 @@
 //!
 //! Secrets are resolved at the moment of sending. No error repeats a URL: Slack's and Telegram's hold the secret.
 
+#[cfg(feature = "aws")]
+mod aws;
+#[cfg(feature = "mail")]
+mod mail;
 mod post;
 
 use std::collections::BTreeMap;
@@ -55,6 +59,13 @@ impl ConfiguredSinks {
     }
 }
 
+impl ConfiguredSinks {
+    #[cfg(feature = "aws")]
+    fn optional(&self, text: Option<&SecretText>) -> Result<Option<String>, SinkError> {
+        text.map(|text| self.resolve(text)).transpose()
+    }
+}
+
 #[async_trait]
 impl Sinks for ConfiguredSinks {
     async fn send(&self, sink: &SinkName, message: &Message) -> Result<(), SinkError> {
@@ -73,11 +84,17 @@ impl Sinks for ConfiguredSinks {
                     Some(template) => template.fill(&document(message)),
                     None => document(message).to_string(),
                 };
-                self.poster.post(&self.resolve(url)?, &headers, body).await
+                self.poster
+                    .post(&self.resolve(url)?, &headers, body)
+                    .await
+                    .map(drop)
             }
             Sink::Slack { url } => {
                 let body = json!({ "text": text(message) });
-                self.poster.post(&self.resolve(url)?, &[], body.to_string()).await
+                self.poster
+                    .post(&self.resolve(url)?, &[], body.to_string())
+                    .await
+                    .map(drop)
             }
             Sink::Telegram { token, chat, api } => {
                 let api = self.resolve(api)?;
@@ -87,7 +104,7 @@ impl Sinks for ConfiguredSinks {
                     self.resolve(token)?
                 );
                 let body = json!({ "chat_id": self.resolve(chat)?, "text": text(message) });
-                self.poster.post(&url, &[], body.to_string()).await
+                self.poster.post(&url, &[], body.to_string()).await.map(drop)
             }
             Sink::Heartbeat { url } => {
                 let end = match message.kind {
@@ -100,6 +117,44 @@ impl Sinks for ConfiguredSinks {
                     .get(&format!("{}{end}", url.trim_end_matches('/')))
                     .await
             }
+            #[cfg(feature = "mail")]
+            Sink::Mail {
+                server,
+                security,
+                from,
+                to,
+                login,
+            } => {
+                let login = login
+                    .as_ref()
+                    .map(|(user, password)| Ok((self.resolve(user)?, self.resolve(password)?)));
+                let post = mail::Post {
+                    server: self.resolve(server)?,
+                    security: *security,
+                    from: self.resolve(from)?,
+                    to: to.iter().map(|to| self.resolve(to)).collect::<Result<_, _>>()?,
+                    login: login.transpose()?,
+                };
+                post.send(message, SEND_TIMEOUT).await
+            }
+            #[cfg(feature = "aws")]
+            Sink::Sns { topic, endpoint } => {
+                let endpoint = self.optional(endpoint.as_ref())?;
+                aws::publish(&self.poster, &self.resolve(topic)?, endpoint, message).await
+            }
+            #[cfg(feature = "aws")]
+            Sink::EventBridge {
+                bus,
+                region,
+                endpoint,
+            } => {
+                let (region, endpoint) = (self.optional(region.as_ref())?, self.optional(endpoint.as_ref())?);
+                aws::put_event(&self.poster, &self.resolve(bus)?, region, endpoint, message).await
+            }
+            #[cfg(not(feature = "mail"))]
+            Sink::Mail { .. } => Err(not_built(sink)),
+            #[cfg(not(feature = "aws"))]
+            Sink::Sns { .. } | Sink::EventBridge { .. } => Err(not_built(sink)),
             Sink::Log => {
                 let (kind, subject) = (message.kind.label(), message.subject.as_str());
                 match message.severity {
@@ -117,6 +172,14 @@ impl Sinks for ConfiguredSinks {
             }
         }
     }
+}
+
+#[cfg(not(all(feature = "aws", feature = "mail")))]
+fn not_built(sink: &Sink) -> SinkError {
+    SinkError::new(format!(
+        "this build of sereno has no sink of kind {}",
+        sink.kind()
+    ))
 }
 
 fn document(message: &Message) -> Json {

@@ -9,6 +9,11 @@ use sereno_core::ports::sinks::SinkError;
 
 use crate::http;
 
+/// A reason is in the first lines of an answer.
+const ANSWER_MAX: usize = 16 << 10;
+
+const CONTENT_TYPE: &str = "content-type";
+
 /// Makes the client at the first message: most commands send none.
 pub(super) struct Poster {
     timeout: Duration,
@@ -32,36 +37,65 @@ impl Poster {
         Ok(self.client.get_or_init(|| client).clone())
     }
 
-    /// Posts JSON.
+    /// Posts, as JSON unless a header says otherwise; answers what the server said, as much as matters of it.
     pub(super) async fn post(
         &self,
         url: &str,
         headers: &[(String, String)],
         body: String,
-    ) -> Result<(), SinkError> {
-        let mut request = self
-            .client()?
-            .post(url)
-            .header("content-type", "application/json");
+    ) -> Result<String, SinkError> {
+        let mut request = self.client()?.post(url);
+        if !headers
+            .iter()
+            .any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE))
+        {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        answered(request.timeout(self.timeout).body(body).send().await)
+        answered(request.timeout(self.timeout).body(body).send().await).await
     }
 
     /// Pings.
     pub(super) async fn get(&self, url: &str) -> Result<(), SinkError> {
         answered(self.client()?.get(url).timeout(self.timeout).send().await)
+            .await
+            .map(drop)
     }
 }
 
-fn answered(answer: Result<reqwest::Response, reqwest::Error>) -> Result<(), SinkError> {
-    let status = answer.map_err(failed)?.status();
-    if status.is_success() {
-        Ok(())
-    } else {
-        Err(SinkError::new(format!("the server answered {}", status.as_u16())))
+async fn answered(answer: Result<reqwest::Response, reqwest::Error>) -> Result<String, SinkError> {
+    let mut answer = answer.map_err(failed)?;
+    let status = answer.status();
+    let mut said = Vec::new();
+    while said.len() < ANSWER_MAX
+        && let Ok(Some(more)) = answer.chunk().await
+    {
+        said.extend_from_slice(&more);
     }
+    let said = String::from_utf8_lossy(&said).into_owned();
+    if status.is_success() {
+        return Ok(said);
+    }
+    let status = status.as_u16();
+    Err(SinkError::new(match code(&said) {
+        Some(code) => format!("the server answered {status} ({code})"),
+        None => format!("the server answered {status}"),
+    }))
+}
+
+/// The code of an error as AWS's services give it, in XML or in JSON: a word, and never what was sent.
+fn code(said: &str) -> Option<&str> {
+    let between = |from: &str, to: &str| Some(said.split_once(from)?.1.split_once(to)?.0);
+    let code = between("<Code>", "</Code>").or_else(|| {
+        let text = between("\"__type\":", ",").or_else(|| between("\"__type\":", "}"))?;
+        let text = text.trim().trim_matches('"');
+        Some(text.rsplit_once('#').map_or(text, |(_, code)| code))
+    })?;
+    let is_word =
+        (1..=64).contains(&code.len()) && code.chars().all(|c| c.is_ascii_alphanumeric() || c == '.');
+    is_word.then_some(code)
 }
 
 /// A URL may hold the secret itself.

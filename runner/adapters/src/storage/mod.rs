@@ -2,14 +2,14 @@
 //!
 //! - **A folder** has an adapter of its own: an object must outlast a power failure once it was answered, and no link may
 //!   lead a key out of the folder, which general-purpose libraries leave to their callers.
-//! - **A bucket** is spoken to in S3's protocol; compiled in with the feature `s3`.
+//! - **A bucket** is spoken to in S3's protocol; compiled in with the feature `aws`.
 //! - **Memory** is for tests; it says what the others must do.
 //!
 //! Which object may be put or removed is core's to say.
 
 pub mod local;
 pub mod memory;
-#[cfg(feature = "s3")]
+#[cfg(feature = "aws")]
 mod s3;
 
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub struct S3Options {
 ///
 /// # Errors
 /// The URL or an option makes no sense.
-#[cfg(feature = "s3")]
+#[cfg(feature = "aws")]
 pub fn open_s3(options: &S3Options) -> Result<Arc<dyn Storage>, StorageError> {
     s3::open(options)
 }
@@ -45,7 +45,7 @@ pub fn open_s3(options: &S3Options) -> Result<Arc<dyn Storage>, StorageError> {
 ///
 /// # Errors
 /// Always: this build speaks no S3.
-#[cfg(not(feature = "s3"))]
+#[cfg(not(feature = "aws"))]
 pub fn open_s3(_options: &S3Options) -> Result<Arc<dyn Storage>, StorageError> {
     Err(StorageError::Invalid(
         "this build of sereno does not speak S3; use the default build".to_owned(),

@@ -24,6 +24,7 @@ use sereno_core::ports::storage::{
 };
 
 use super::S3Options;
+use crate::aws::REGION;
 
 /// S3 takes 10,000 parts, so that an object may have 156 GiB; two of them are in memory at a time.
 const PART_BYTES: usize = 16 << 20;
@@ -39,9 +40,6 @@ const CONNECT_TIME: Duration = Duration::from_secs(5);
 
 /// One request, a part of an object included.
 const REQUEST_TIME: Duration = Duration::from_secs(120);
-
-/// AWS's own default; every other server takes it too.
-const REGION: &str = "us-east-1";
 
 pub(super) fn open(options: &S3Options) -> Result<Arc<dyn Storage>, StorageError> {
     let invalid = |text: &str| StorageError::Invalid(text.to_owned());

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::document::{Entry, Node};
 use super::http::HEADER_NAME;
-use super::shape::{Complaint, Key, Kind, Parsed, Presence, Shape};
+use super::shape::{Choice, Complaint, Key, Kind, Parsed, Presence, Shape};
 
 use crate::job::{Config, SecretText};
 use crate::name::SinkName;
 use crate::reference::{self, Part};
-use crate::sink::{Sink, Template};
+use crate::sink::{MailSecurity, Sink, Template};
 
 /// A text in which references may stand.
 static REFERRING: Parsed = Parsed {
@@ -126,9 +126,134 @@ static HEARTBEAT: Shape = Shape {
     )],
 };
 
+static MAIL: Shape = Shape {
+    keys: &[
+        key(
+            "server",
+            Kind::Parsed(&REFERRING),
+            Presence::Required,
+            "The SMTP server, `HOST` or `HOST:PORT`. The port follows `security`: 587, 465 or 25.",
+        ),
+        key(
+            "security",
+            Kind::OneOf(&MAIL_SECURITY),
+            Presence::Default("\"starttls\""),
+            "`starttls`: TLS after a greeting, or nothing is sent. `tls`: from the first byte. `none`: only for a server on this machine or its own network.",
+        ),
+        key(
+            "from",
+            Kind::Parsed(&MAILBOX),
+            Presence::Required,
+            "Who writes: `sereno@example.com` or `sereno <sereno@example.com>`.",
+        ),
+        key(
+            "to",
+            Kind::List(&Kind::Parsed(&MAILBOX)),
+            Presence::Required,
+            "Who is written to, at least one.",
+        ),
+        key(
+            "user",
+            Kind::Parsed(&REFERRING),
+            Presence::Optional,
+            "For servers that ask who one is; with `password`.",
+        ),
+        key(
+            "password",
+            Kind::Parsed(&SECRET),
+            Presence::Optional,
+            "By reference only, as `${env:NAME}`; with `user`.",
+        ),
+    ],
+};
+
+static SNS: Shape = Shape {
+    keys: &[
+        key(
+            "topic",
+            Kind::Parsed(&TOPIC),
+            Presence::Required,
+            "The topic's ARN, which names its region too. Credentials are the environment's or the machine's own role.",
+        ),
+        key("endpoint", Kind::Parsed(&REFERRING), Presence::Optional, ENDPOINT),
+    ],
+};
+
+static EVENT_BRIDGE: Shape = Shape {
+    keys: &[
+        key(
+            "bus",
+            Kind::Parsed(&REFERRING),
+            Presence::Default("\"default\""),
+            "The bus's name or ARN. Credentials are the environment's or the machine's own role.",
+        ),
+        key(
+            "region",
+            Kind::Parsed(&REFERRING),
+            Presence::Optional,
+            "Where the bus is. By default where its ARN says, else `AWS_REGION`, else `us-east-1`.",
+        ),
+        key("endpoint", Kind::Parsed(&REFERRING), Presence::Optional, ENDPOINT),
+    ],
+};
+
+const ENDPOINT: &str = "A server other than AWS that speaks the same protocol, such as an emulator. By default `AWS_ENDPOINT_URL`, else AWS.";
+
+static MAIL_SECURITY: Choice = Choice {
+    what: "how the way to a mail server is kept private",
+    code: "bad-value",
+    texts: &["starttls", "tls", "none"],
+};
+
+/// Whether a mail server would take it is known when it is asked.
+static MAILBOX: Parsed = Parsed {
+    what: "a mail address",
+    code: "bad-address",
+    pattern: None,
+    check: |text| {
+        (REFERRING.check)(text)?;
+        let is_plain = !text.contains("${");
+        if is_plain && !text.contains('@') || text.contains(['\r', '\n']) {
+            return Err(Complaint::new(
+                format!("`{text}` is no mail address"),
+                "write `ops@example.com` or `Operations <ops@example.com>`",
+            ));
+        }
+        Ok(())
+    },
+};
+
+static TOPIC: Parsed = Parsed {
+    what: "the ARN of a topic",
+    code: "bad-arn",
+    pattern: None,
+    check: |text| {
+        (REFERRING.check)(text)?;
+        let fields: Vec<&str> = text.split(':').collect();
+        if text.contains("${")
+            || matches!(fields[..], ["arn", _, "sns", region, _, name] if !region.is_empty() && !name.is_empty())
+        {
+            return Ok(());
+        }
+        Err(Complaint::new(
+            format!("`{text}` is not the ARN of a topic"),
+            "write `arn:aws:sns:eu-west-1:123456789012:ops`, as `aws sns list-topics` prints it",
+        ))
+    },
+};
+
 static LOG: Shape = Shape { keys: &[] };
 
-const KINDS: [&str; 5] = ["webhook", "slack", "telegram", "heartbeat", "log"];
+const KINDS: [&str; 8] = [
+    "webhook",
+    "slack",
+    "telegram",
+    "mail",
+    "sns",
+    "eventbridge",
+    "heartbeat",
+    "log",
+];
 
 pub(super) static SINK: Shape = Shape {
     keys: &[
@@ -149,6 +274,24 @@ pub(super) static SINK: Shape = Shape {
             Kind::Table(&TELEGRAM),
             Presence::Optional,
             "A Telegram bot writes to a chat.",
+        ),
+        key(
+            "mail",
+            Kind::Table(&MAIL),
+            Presence::Optional,
+            "Writes a letter over SMTP.",
+        ),
+        key(
+            "sns",
+            Kind::Table(&SNS),
+            Presence::Optional,
+            "Publishes to a topic of Amazon SNS.",
+        ),
+        key(
+            "eventbridge",
+            Kind::Table(&EVENT_BRIDGE),
+            Presence::Optional,
+            "Puts an event on a bus of Amazon EventBridge: source `sereno`, detail the message.",
         ),
         key(
             "heartbeat",
@@ -199,7 +342,7 @@ pub(super) fn read(root: &Node, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<Sink
             );
         }
         if let (Ok(name), Some(kind)) = (entry.key.parse::<SinkName>(), kinds.first())
-            && let Some(sink) = read_one(&kind.key, &kind.node)
+            && let Some(sink) = read_one(&kind.key, &kind.node, mistakes)
         {
             sinks.insert(name, sink);
         }
@@ -207,7 +350,7 @@ pub(super) fn read(root: &Node, mistakes: &mut Vec<Diagnostic>) -> BTreeMap<Sink
     sinks
 }
 
-fn read_one(kind: &str, node: &Node) -> Option<Sink> {
+fn read_one(kind: &str, node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Sink> {
     let secret = |key: &str| node.text_of(key).map(SecretText::new);
     let or = |key: &str, default: &str| SecretText::new(node.text_of(key).unwrap_or(default));
     Some(match kind {
@@ -227,9 +370,89 @@ fn read_one(kind: &str, node: &Node) -> Option<Sink> {
             api: or("api", "https://api.telegram.org"),
         },
         "heartbeat" => Sink::Heartbeat { url: secret("url")? },
+        "mail" => read_mail(node, mistakes)?,
+        "sns" => Sink::Sns {
+            topic: secret("topic")?,
+            endpoint: secret("endpoint"),
+        },
+        "eventbridge" => Sink::EventBridge {
+            bus: or("bus", "default"),
+            region: secret("region"),
+            endpoint: secret("endpoint"),
+        },
         "log" => Sink::Log,
         _ => return None,
     })
+}
+
+fn read_mail(node: &Node, mistakes: &mut Vec<Diagnostic>) -> Option<Sink> {
+    let mut mistake = |at: &Node, problem: &str, label: &str, hint: &str| {
+        let found = Diagnostic::at("bad-mail", at.span.clone(), problem);
+        mistakes.push(found.label(label.to_owned()).hint(hint.to_owned()));
+    };
+    let security = MailSecurity::ALL
+        .into_iter()
+        .find(|(text, _)| node.text_of("security") == Some(text))
+        .map_or(MailSecurity::StartTls, |(_, security)| security);
+    let to = node.get("to")?;
+    if to.items().is_empty() {
+        mistake(
+            to,
+            "a letter to nobody",
+            "empty",
+            "write `to = [\"ops@example.com\"]`",
+        );
+    }
+    let login = match (node.get("user"), node.get("password")) {
+        (Some(user), Some(password)) => {
+            if security == MailSecurity::None && !is_here(node.text_of("server").unwrap_or_default()) {
+                mistake(
+                    password,
+                    "the password would travel in plain text",
+                    "over a way that is not private",
+                    "remove `security = \"none\"`",
+                );
+            }
+            Some((SecretText::new(user.text()?), SecretText::new(password.text()?)))
+        }
+        (Some(alone), None) => {
+            mistake(
+                alone,
+                "a user without a password",
+                "alone",
+                "add `password = \"${env:NAME}\"`",
+            );
+            None
+        }
+        (None, Some(alone)) => {
+            mistake(
+                alone,
+                "a password without a user",
+                "alone",
+                "add `user = \"...\"`",
+            );
+            None
+        }
+        (None, None) => None,
+    };
+    Some(Sink::Mail {
+        server: SecretText::new(node.text_of("server")?),
+        security,
+        from: SecretText::new(node.text_of("from")?),
+        to: to
+            .items()
+            .iter()
+            .filter_map(Node::text)
+            .map(SecretText::new)
+            .collect(),
+        login,
+    })
+}
+
+/// True for a server on this machine, which nobody listens on the way to.
+fn is_here(server: &str) -> bool {
+    let host = server.rsplit_once(':').map_or(server, |(host, _)| host);
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]")
 }
 
 /// The values of sinks that hold a secret in plain text: they are never shown.
@@ -238,6 +461,7 @@ pub(super) fn plain_secrets(root: &Node) -> Vec<&Node> {
     for Entry { node, .. } in root.entries_of("sink") {
         secrets.extend(node.get("slack").and_then(|slack| slack.get("url")));
         secrets.extend(node.get("telegram").and_then(|telegram| telegram.get("token")));
+        secrets.extend(node.get("mail").and_then(|mail| mail.get("password")));
         let headers = node
             .get("webhook")
             .map_or(&[][..], |webhook| webhook.entries_of("headers"));
@@ -340,5 +564,39 @@ body = "{ \"x\": {{ titel }} }"
             Ok(3)
         );
         assert_eq!(masked(&kept), kept);
+    }
+
+    #[test]
+    fn a_mail_sink_is_whole_and_gives_no_password_away() {
+        let sink = |rest: &str| {
+            let text = format!(
+                "version = 1\n[sink.a.mail]\nserver = \"smtp.example.com\"\nfrom = \"s@example.com\"\n{rest}"
+            );
+            parse(&text, Path::new("/srv")).map_or_else(
+                |mistakes| mistakes.iter().map(|mistake| mistake.code).collect(),
+                |config| vec![config.sinks[&"a".parse().expect("a name")].kind()],
+            )
+        };
+        let login = "to = [\"o@example.com\"]\nuser = \"u\"\npassword = \"${env:P}\"\n";
+        assert_eq!(sink(login), ["mail"]);
+        assert_eq!(sink(&format!("{login}security = \"none\"")), ["bad-mail"]);
+        assert_eq!(sink("to = []"), ["bad-mail"]);
+        assert_eq!(sink("to = [\"nobody\"]"), ["bad-address"]);
+        assert_eq!(sink("to = [\"o@example.com\"]\nuser = \"u\""), ["bad-mail"]);
+        let plain = "[sink.a.mail]\npassword = \"hunter2\"\n";
+        assert!(!masked(plain).contains("hunter2"));
+    }
+
+    #[test]
+    fn a_topic_is_an_arn() {
+        let topic = |topic: &str| {
+            let text = format!("version = 1\n[sink.a.sns]\ntopic = \"{topic}\"\n");
+            parse(&text, Path::new("/srv"))
+                .map_err(|mistakes| mistakes[0].code)
+                .map(drop)
+        };
+        assert_eq!(topic("arn:aws:sns:eu-west-1:123456789012:ops"), Ok(()));
+        assert_eq!(topic("${env:TOPIC}"), Ok(()));
+        assert_eq!(topic("ops"), Err("bad-arn"));
     }
 }
