@@ -86,6 +86,7 @@ impl House {
             sinks: Arc::new(sinks),
             host: "test-host".to_owned(),
             progress: Arc::new(Unwatched),
+            forgetting: Arc::default(),
         };
         Ok(Self { services, clock })
     }

@@ -55,7 +55,9 @@ impl MailServer {
             .arg(certificate)
             .env("PYTHONPATH", find_packages()?)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
+            .stdout(Stdio::piped())
+            // What it thinks of certificates and passwords of tests is noise.
+            .stderr(Stdio::null());
         if let Some((user, password)) = login {
             command.args([user, password]);
         }

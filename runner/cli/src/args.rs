@@ -119,6 +119,12 @@ pub(crate) enum Command {
     Jobs(Jobs),
     /// How every gauge stands: its value, its target, its state, where it is going
     Gauges(Gauges),
+    /// Which scheduled times went by without a success
+    #[command(after_help = "\
+Exit 6 when something was missed, so that a cron line of another machine can watch over this one:
+  sereno missed --grace 2h || mail -s 'sereno is late' ops@example.com
+A run by hand counts for every time before it; a plan counts for nothing.")]
+    Missed(Missed),
     /// Messages about gauges and jobs: list, send, test
     #[command(subcommand)]
     Alerts(Alerts),
@@ -337,6 +343,13 @@ pub(crate) struct Gauges {
     /// Exit 6 when a gauge stands so
     #[arg(long, value_enum, default_value_t = GaugeFailOn::None, value_name = "STATE")]
     pub(crate) fail_on: GaugeFailOn,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Missed {
+    /// How much later than its time a success may come
+    #[arg(long, default_value = "1h", value_parser = sereno_core::units::parse_duration, value_name = "DURATION")]
+    pub(crate) grace: std::time::Duration,
 }
 
 /// Which gauges make the exit code 6.

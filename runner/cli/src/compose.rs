@@ -120,6 +120,7 @@ fn with_ledger(
         sinks: Arc::new(sinks),
         host: host(),
         progress,
+        forgetting: Arc::default(),
     })
 }
 

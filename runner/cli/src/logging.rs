@@ -1,11 +1,13 @@
 //! Log lines on standard error: warnings, and more with `-v`.
 //!
-//! What plugins log is in the ledger (`sereno runs logs`), not here.
+//! What plugins log is in the ledger (`sereno runs logs`); here too with `-v`, and always in JSON, which somebody collects.
+//! Each line of a run in JSON has a `span` with the run's id, job and targets.
 
 use std::io;
 
+use sereno_core::dispatch::PLUGIN_LOG;
 use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -16,8 +18,10 @@ const EVERYTHING: u8 = 3;
 
 /// Starts writing log lines. Levels are compared, no pattern is compiled: this is on the path of every start.
 pub(crate) fn start(global: &Global) {
+    let is_json = matches!(global.log_format, LogFormat::Json);
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
+        (false, 0) if is_json => LevelFilter::INFO,
         (false, 0) => LevelFilter::WARN,
         (false, 1) => LevelFilter::INFO,
         (false, 2) => LevelFilter::DEBUG,
@@ -28,16 +32,24 @@ pub(crate) fn start(global: &Global) {
     } else {
         LevelFilter::ERROR
     };
-    let filter = Targets::new().with_target("sereno", level).with_default(others);
+    let plugins = if is_json || global.verbose > 0 {
+        level
+    } else {
+        LevelFilter::OFF
+    };
+    let filter = Targets::new()
+        .with_target("sereno", level)
+        .with_target(PLUGIN_LOG, plugins)
+        .with_default(others);
     let layer = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_target(global.verbose > 1);
     let layer = match global.log_format {
-        LogFormat::Json => layer.json().boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
         LogFormat::Text => layer.with_ansi(false).without_time().boxed(),
     };
     // Only a second start fails, and there is none.
     let _ = tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
+        .with(layer.with_filter(filter.and(filter_fn(move |metadata| is_json || metadata.is_event()))))
         .try_init();
 }

@@ -28,6 +28,8 @@ pub struct Config {
     pub timezone: Zone,
     /// Where run history is kept.
     pub ledger_url: SecretText,
+    /// How long ended runs are remembered.
+    pub ledger_keep: Duration,
     /// By name.
     pub databases: BTreeMap<TargetName, DatabaseTarget>,
     /// By name.

@@ -666,6 +666,8 @@ async fn runs_are_listed_newest_first(home: Home) {
         work: Some(job("purge")),
         running: true,
         limit: 1,
+        mode: Some(Mode::Apply),
+        outcome: None,
     };
     assert_eq!(list(narrow).await, "b");
     assert_eq!(

@@ -9,13 +9,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{
-    Flag, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, Start, StoredEvent,
+    Flag, Lease, Ledger, LedgerError, NewRun, Old, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::ports::watch::{
     Aftermath, Letter, MeasurementQuery, OutboxQuery, Outgoing, Sample, Settled, Standing, Watch,
 };
 use sereno_core::report::{Measurement, Report};
-use sereno_core::run::{RunEvent, RunState, Work};
+use sereno_core::run::{Mode, RunEvent, RunState, Work};
 use sereno_core::value::Instant;
 
 use super::leases::{Decision, ScopeRow, decide, in_order, take_over, until};
@@ -50,6 +50,35 @@ impl MemoryLedger {
 }
 
 impl Books {
+    fn forget(&mut self, old: &Old) -> u64 {
+        let before = kept(old.before);
+        let is_success =
+            |row: &RunRow| row.mode == Mode::Apply && row.outcome.as_deref() == Some("succeeded");
+        let forgotten: BTreeSet<RunId> = self
+            .runs
+            .iter()
+            .enumerate()
+            .filter(|(ordinal, row)| {
+                let newer = || {
+                    self.runs[ordinal + 1..]
+                        .iter()
+                        .filter(|other| other.work == row.work)
+                };
+                row.ended_at.is_some_and(|ended| ended < before)
+                    && newer().count() >= old.but_newest as usize
+                    && (!is_success(row) || newer().any(is_success))
+            })
+            .map(|(_, row)| row.id.clone())
+            .take(old.limit as usize)
+            .collect();
+        self.runs.retain(|row| !forgotten.contains(&row.id));
+        self.events.retain(|run, _| !forgotten.contains(run));
+        self.watching
+            .measurements
+            .retain(|(run, ..)| !forgotten.contains(run));
+        forgotten.len() as u64
+    }
+
     fn row(&mut self, run: &RunId) -> Result<&mut RunRow, LedgerError> {
         self.runs
             .iter_mut()
@@ -186,6 +215,8 @@ impl Ledger for MemoryLedger {
             query.work.as_ref().is_none_or(|work| row.work == *work)
                 && query.key.as_ref().is_none_or(|key| row.key == *key)
                 && (!query.running || row.state == RunState::Running)
+                && query.mode.is_none_or(|mode| row.mode == mode)
+                && (query.outcome.is_none() || query.outcome == row.outcome)
         };
         let mut rows: Vec<RunRow> =
             self.books(|books| books.runs.iter().rev().filter(wanted).cloned().collect());
@@ -264,6 +295,10 @@ impl Ledger for MemoryLedger {
     async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError> {
         let text = super::flag_text(flag);
         Ok(self.books(|books| on.iter().any(|&on| books.flags.contains(&(on.to_owned(), text)))))
+    }
+
+    async fn forget(&self, old: &Old) -> Result<u64, LedgerError> {
+        Ok(self.books(|books| books.forget(old)))
     }
 
     async fn measure(

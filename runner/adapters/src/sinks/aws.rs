@@ -65,7 +65,8 @@ fn publication(topic: &str, message: &Message) -> String {
             .append_pair(&format!("{entry}.Value.DataType"), "String")
             .append_pair(&format!("{entry}.Value.StringValue"), value);
     }
-    if topic.ends_with(".fifo") {
+    // A name of AWS, and no file.
+    if topic.rsplit_once('.').is_some_and(|(_, end)| end == "fifo") {
         form.append_pair("MessageGroupId", &message.subject)
             .append_pair("MessageDeduplicationId", &message.id);
     }

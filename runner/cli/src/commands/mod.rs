@@ -9,6 +9,7 @@ mod docs;
 mod gauges;
 mod init;
 mod jobs;
+mod missed;
 mod plugin;
 pub(crate) mod run;
 mod runs;
@@ -39,6 +40,7 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Runs(args) => block_on(runs::runs(&global, args, output)),
         Command::Jobs(args) => block_on(jobs::jobs(&global, args, output)),
         Command::Gauges(args) => block_on(gauges::gauges(&global, &args, output)),
+        Command::Missed(args) => block_on(missed::missed(&global, &args, output)),
         Command::Alerts(args) => block_on(alerts::alerts(&global, args, output)),
         Command::Schedule(args) => schedule::schedule(&global, &args, output),
         Command::Plugin(args) => plugin::plugin(&global, args, output),

@@ -113,7 +113,7 @@ fn last(row: &RunRow) -> String {
 }
 
 /// `2026-11-24 02:30 -06:00`.
-fn local(at: Instant, zone: &Zone) -> String {
+pub(super) fn local(at: Instant, zone: &Zone) -> String {
     at.with_timezone(&zone.offset_at(at))
         .format("%Y-%m-%d %H:%M %:z")
         .to_string()

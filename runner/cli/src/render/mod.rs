@@ -7,6 +7,7 @@ pub(crate) mod diagnostics;
 pub(crate) mod gauges;
 pub(crate) mod jobs;
 pub(crate) mod json;
+pub(crate) mod missed;
 pub(crate) mod next;
 pub(crate) mod paint;
 pub(crate) mod plugin;

@@ -237,6 +237,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
             .and_then(|text| Zone::parse(text).ok())
             .unwrap_or_else(Zone::utc),
         ledger_url: ledger::read(&root),
+        ledger_keep: ledger::keep(&root),
         databases: database::read(&root, &mut mistakes),
         directories: directory::read(&root, folder, &mut mistakes),
         origins: http::read(&root, &mut mistakes),

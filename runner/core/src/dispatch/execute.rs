@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::admit::Admitted;
 use super::begin::{LEASE_TTL, tokens};
@@ -31,7 +32,31 @@ const FLAG_EVERY: Duration = Duration::from_secs(1);
 /// How often it renews the leases.
 const RENEW_EVERY: chrono::Duration = chrono::Duration::seconds(15);
 
+/// Every line that is logged meanwhile carries the run's id, job and targets.
 pub(super) async fn execute(
+    services: &Services,
+    examined: &Examined,
+    admitted: Admitted,
+    plan: Option<Vec<Effect>>,
+    stop: watch::Receiver<Stop>,
+) -> Result<Report, DispatchError> {
+    let row = &admitted.row;
+    let targets = row.targets.join(" ");
+    // Of the gravest level, so that it is there for whichever lines are wanted.
+    let span = tracing::error_span!("run", run = %row.id, job = %examined.job.name, targets, mode = %row.mode, attempt = row.attempt);
+    let work = async {
+        tracing::info!("the run begins");
+        let report = execute_within(services, examined, admitted, plan, stop).await;
+        match &report {
+            Ok(report) => tracing::info!(outcome = report.outcome.label(), "the run has ended"),
+            Err(error) => tracing::error!(%error, "the run's end could not be recorded"),
+        }
+        report
+    };
+    work.instrument(span).await
+}
+
+async fn execute_within(
     services: &Services,
     examined: &Examined,
     admitted: Admitted,

@@ -11,6 +11,7 @@ mod deliver;
 mod error;
 mod examine;
 mod execute;
+mod forget;
 mod history;
 mod judge;
 mod reconcile;
@@ -43,7 +44,9 @@ pub use close::post;
 pub use deliver::{DELIVERY_TIME, Delivery, deliver};
 pub use error::{DispatchError, Problem};
 pub use examine::{Examined, examine, preflight};
+pub use forget::Forgetting;
 pub use judge::trend;
+pub use record::PLUGIN_LOG;
 pub use rescue::rescue;
 
 /// Attempts of one key that may end `continued`: more is a loop.
@@ -70,6 +73,8 @@ pub struct Services {
     pub host: String,
     /// Who watches.
     pub progress: Arc<dyn Progress>,
+    /// When this process last forgot old history.
+    pub forgetting: Arc<Forgetting>,
 }
 
 /// What the host was told while a run is at work.
@@ -111,6 +116,7 @@ pub async fn submit(
             .map_err(DispatchError::from),
     };
     deliver(services, false).await;
+    forget::forget(services).await;
     report
 }
 

@@ -11,6 +11,9 @@ use crate::ports::ledger::Ledger;
 use crate::ports::plugins::{CallError, LogSink};
 use crate::run::RunEvent;
 
+/// The target, in the words of `tracing`, of what plugins log.
+pub const PLUGIN_LOG: &str = "sereno::plugin";
+
 /// The ledger as one run's capabilities and guest see it.
 pub(super) struct RunRecorder {
     pub(super) ledger: Arc<dyn Ledger>,
@@ -49,9 +52,30 @@ impl Recorder for RunRecorder {
 
 impl LogSink for RunRecorder {
     fn line(&self, event: RunEvent) {
+        tell(&event);
         self.lines
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(event);
+    }
+}
+
+/// Into the process's own log too, for those who collect that of all their programs.
+fn tell(event: &RunEvent) {
+    let RunEvent::Log {
+        level,
+        message,
+        fields,
+    } = event
+    else {
+        return;
+    };
+    let fields = fields.iter().map(|(key, value)| format!("{key}={value}"));
+    let fields = fields.collect::<Vec<_>>().join(" ");
+    match level.as_str() {
+        "error" => tracing::error!(target: PLUGIN_LOG, fields, "{message}"),
+        "warn" => tracing::warn!(target: PLUGIN_LOG, fields, "{message}"),
+        "debug" => tracing::debug!(target: PLUGIN_LOG, fields, "{message}"),
+        _ => tracing::info!(target: PLUGIN_LOG, fields, "{message}"),
     }
 }

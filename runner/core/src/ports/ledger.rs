@@ -194,7 +194,22 @@ pub struct RunQuery {
     pub key: Option<String>,
     /// Only those that have not ended.
     pub running: bool,
+    /// Only those of this mode.
+    pub mode: Option<Mode>,
+    /// Only those that ended so; an outcome's label.
+    pub outcome: Option<String>,
     /// The newest this many; 0: all.
+    pub limit: u32,
+}
+
+/// Which runs are forgotten, with their events and measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Old {
+    /// Those that ended before this.
+    pub before: Instant,
+    /// But not the newest this many of each job or round, nor its last success, however old.
+    pub but_newest: u32,
+    /// As many at a time, the oldest first.
     pub limit: u32,
 }
 
@@ -254,6 +269,9 @@ pub trait Ledger: Watch {
 
     /// True when the flag is raised on any of these.
     async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError>;
+
+    /// Forgets old runs, in one transaction, and answers how many. A run that has not ended is never old.
+    async fn forget(&self, old: &Old) -> Result<u64, LedgerError>;
 
     /// Keeps measurements of a run.
     async fn measure(

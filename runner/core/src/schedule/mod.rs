@@ -4,6 +4,7 @@
 //! runs once, the first time. Nothing here waits or reads a clock.
 
 mod cron;
+mod missed;
 #[cfg(test)]
 mod tests;
 mod zone;
@@ -16,6 +17,7 @@ use chrono::{NaiveDateTime, TimeDelta};
 use crate::config::diagnostic::did_you_mean;
 use crate::value::Instant;
 
+pub use missed::{Missed, missed};
 pub use zone::{LocalTime, Zone};
 
 /// Why a text is no schedule or no zone.

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant as StdInstant};
 use async_trait::async_trait;
 use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{
-    Flag, Lease, Ledger, LedgerError, NewRun, RunQuery, RunRow, Start, StoredEvent,
+    Flag, Lease, Ledger, LedgerError, NewRun, Old, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Measurement, Report};
 use sereno_core::run::{RunEvent, RunState, Work};
@@ -321,6 +321,8 @@ impl Ledger for PostgresLedger {
             .bind(query.key.as_deref())
             .bind(query.running)
             .bind(limit)
+            .bind(query.mode.map(|mode| mode.to_string()))
+            .bind(query.outcome.as_deref())
             .fetch_all(&self.pool)
             .await
             .and_then(|rows| rows.iter().map(run_row).collect())
@@ -418,6 +420,17 @@ impl Ledger for PostgresLedger {
             .fetch_one(&self.pool)
             .await
             .map_err(|error| self.fault("read flags", &error))
+    }
+
+    async fn forget(&self, old: &Old) -> Result<u64, LedgerError> {
+        let done = sqlx::query(sql::FORGET)
+            .bind(kept(old.before))
+            .bind(i64::from(old.but_newest))
+            .bind(i64::from(old.limit))
+            .execute(&self.pool)
+            .await
+            .map_err(|error| self.fault("forget old runs", &error))?;
+        Ok(done.rows_affected())
     }
 
     async fn measure(

@@ -11,7 +11,7 @@ const MIGRATION_LOCK: i64 = 0x7365_7265_6e6f;
 
 /// Each version's changes. Only ever append. What a guest writes is JSON, since PostgreSQL's text takes no NUL, and
 /// not binary JSON, which takes none either and keeps no bytes as they were.
-const VERSIONS: [&str; 2] = [
+const VERSIONS: [&str; 3] = [
     "
 CREATE TABLE sereno.run (
     ordinal      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -95,6 +95,10 @@ CREATE TABLE sereno.outbox (
     ended_at   timestamptz
 );
 CREATE INDEX outbox_waiting ON sereno.outbox (sink, subject, ordinal) WHERE state = 'waiting';
+",
+    "
+CREATE INDEX run_by_end ON sereno.run (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX measurement_by_run ON sereno.measurement (run);
 ",
 ];
 

@@ -48,7 +48,8 @@ pub(super) const RUNS: &str = concat!(
     "SELECT ",
     run_columns!(),
     " FROM sereno.run WHERE ($1::text IS NULL OR job = $1) AND ($2::text IS NULL OR key = $2) \
-     AND (NOT $3 OR state = 'running') ORDER BY ordinal DESC LIMIT $4"
+     AND (NOT $3 OR state = 'running') AND ($5::text IS NULL OR mode = $5) \
+     AND ($6::text IS NULL OR outcome = $6) ORDER BY ordinal DESC LIMIT $4"
 );
 
 pub(super) const ORPHANS: &str = concat!(
@@ -167,3 +168,18 @@ pub(super) const OUTBOX: &str = concat!(
     " FROM sereno.outbox WHERE ($1::text IS NULL OR state = $1) \
      AND ($2::timestamptz IS NULL OR expires_at <= $2) ORDER BY ordinal DESC LIMIT $3"
 );
+
+/// What stays although it is old is little, so that an index over ends finds the rest at once.
+pub(super) const FORGET: &str = "
+WITH forgotten AS MATERIALIZED (
+    SELECT id FROM sereno.run AS old
+    WHERE ended_at < $1
+      AND (SELECT count(*) FROM (
+          SELECT 1 FROM sereno.run WHERE job = old.job AND ordinal > old.ordinal LIMIT $2) AS newer) >= $2
+      AND (mode <> 'apply' OR outcome <> 'succeeded' OR EXISTS (
+          SELECT 1 FROM sereno.run
+          WHERE job = old.job AND ordinal > old.ordinal AND mode = 'apply' AND outcome = 'succeeded'))
+    ORDER BY ordinal LIMIT $3),
+events AS (DELETE FROM sereno.event WHERE run IN (SELECT id FROM forgotten)),
+measurements AS (DELETE FROM sereno.measurement WHERE run IN (SELECT id FROM forgotten))
+DELETE FROM sereno.run WHERE id IN (SELECT id FROM forgotten)";

@@ -35,7 +35,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{
-    Flag, Lease, Ledger, LedgerError, NewRun, Past, RunQuery, RunRow, Start, StoredEvent,
+    Flag, Lease, Ledger, LedgerError, NewRun, Old, Past, RunQuery, RunRow, Start, StoredEvent,
 };
 use sereno_core::report::{Measurement, Report};
 use sereno_core::run::{RunEvent, RunState, Work};
@@ -330,7 +330,9 @@ impl Ledger for SqliteLedger {
         } else {
             i64::from(query.limit)
         })
-        .bind(query.key.as_deref());
+        .bind(query.key.as_deref())
+        .bind(query.mode.map(|mode| mode.to_string()))
+        .bind(query.outcome.as_deref());
         run_rows(OPERATION, &self.execute(OPERATION, statement).await?)
     }
 
@@ -439,6 +441,15 @@ impl Ledger for SqliteLedger {
             .ok_or(sqlx::Error::RowNotFound)
             .and_then(|row| row.try_get(0));
         raised.map_err(|error| fault(OPERATION, &error))
+    }
+
+    async fn forget(&self, old: &Old) -> Result<u64, LedgerError> {
+        let statement = sqlx::query(sql::FORGET)
+            .bind(micros(old.before))
+            .bind(i64::from(old.but_newest))
+            .bind(i64::from(old.limit));
+        let rows = self.execute("forget old runs", statement).await?;
+        Ok(rows.len() as u64)
     }
 
     async fn measure(

@@ -10,7 +10,7 @@ use super::sql;
 const APPLICATION_ID: i64 = 0x5345_524e;
 
 /// Each version's changes; the last statement of each raises `user_version`. Only ever append.
-const VERSIONS: [&str; 2] = [
+const VERSIONS: [&str; 3] = [
     "
 CREATE TABLE run (
     ordinal      INTEGER PRIMARY KEY,
@@ -97,6 +97,11 @@ CREATE TABLE outbox (
 ) STRICT;
 CREATE INDEX outbox_waiting ON outbox (sink, subject, ordinal) WHERE state = 'waiting';
 PRAGMA user_version = 2;
+",
+    "
+CREATE INDEX run_by_end ON run (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX measurement_by_run ON measurement (run);
+PRAGMA user_version = 3;
 ",
 ];
 

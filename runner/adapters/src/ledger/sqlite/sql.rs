@@ -59,7 +59,8 @@ pub(super) const RUN_BY_PREFIX: &str = concat!(
 pub(super) const RUNS: &str = concat!(
     "SELECT ",
     run_columns!(),
-    " FROM run WHERE ($1 IS NULL OR job = $1) AND (NOT $2 OR state = 'running') ORDER BY ordinal DESC LIMIT $3"
+    " FROM run WHERE ($1 IS NULL OR job = $1) AND (NOT $2 OR state = 'running') \
+     AND ($5 IS NULL OR mode = $5) AND ($6 IS NULL OR outcome = $6) ORDER BY ordinal DESC LIMIT $3"
 );
 
 /// A key has few attempts, and its index finds them; the planner would not use it through an `OR`.
@@ -67,7 +68,7 @@ pub(super) const RUNS_OF_KEY: &str = concat!(
     "SELECT ",
     run_columns!(),
     " FROM run WHERE key = $4 AND ($1 IS NULL OR job = $1) AND (NOT $2 OR state = 'running') \
-     ORDER BY ordinal DESC LIMIT $3"
+     AND ($5 IS NULL OR mode = $5) AND ($6 IS NULL OR outcome = $6) ORDER BY ordinal DESC LIMIT $3"
 );
 
 macro_rules! orphans {
@@ -196,3 +197,19 @@ pub(super) const OUTBOX: &str = concat!(
     " FROM outbox WHERE ($1 IS NULL OR state = $1) AND ($2 IS NULL OR expires_at <= $2) \
      ORDER BY ordinal DESC LIMIT $3"
 );
+
+/// Answers a row for each run. What stays although it is old is little, so that an index over ends finds the rest at once.
+pub(super) const FORGET: &str = "
+BEGIN IMMEDIATE;
+CREATE TEMP TABLE IF NOT EXISTS forgotten (id TEXT PRIMARY KEY);
+DELETE FROM forgotten;
+INSERT INTO forgotten SELECT id FROM run AS old
+WHERE ended_at < $1
+  AND (SELECT count(*) FROM (SELECT 1 FROM run WHERE job = old.job AND ordinal > old.ordinal LIMIT $2)) >= $2
+  AND (mode <> 'apply' OR outcome <> 'succeeded' OR EXISTS (
+      SELECT 1 FROM run WHERE job = old.job AND ordinal > old.ordinal AND mode = 'apply' AND outcome = 'succeeded'))
+ORDER BY ordinal LIMIT $3;
+DELETE FROM event WHERE run IN (SELECT id FROM forgotten);
+DELETE FROM measurement WHERE run IN (SELECT id FROM forgotten);
+DELETE FROM run WHERE id IN (SELECT id FROM forgotten) RETURNING id;
+COMMIT";

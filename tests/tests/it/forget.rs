@@ -1,0 +1,184 @@
+//! What every ledger forgets of its own history, and what never; then the same by a run, with the configuration's `keep`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sereno_core::ports::ledger::{Ledger, LedgerError, Old, RunQuery};
+use sereno_core::ports::watch::MeasurementQuery;
+use sereno_core::report::Measurement;
+use sereno_core::run::{Mode, Outcome, RunEvent};
+use sereno_core::value::Instant;
+use sereno_tests::house::House;
+
+use crate::ledger::{Home, at, begun, id, job, new_run, report};
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn midnight() -> Instant {
+    at("2026-11-24T00:00:00Z")
+}
+
+macro_rules! every_home {
+    ($($test:ident)+) => { every_home! { @home memory: $($test)+ } every_home! { @home sqlite_in_memory: $($test)+ }
+        every_home! { @home sqlite_file: $($test)+ } every_home! { @home postgres: $($test)+ } };
+    (@home $home:ident: $($test:ident)+) => {
+        mod $home {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Home::$home().await).await;
+            })+
+        }
+    };
+}
+
+every_home! {
+    old_runs_go_with_all_that_is_theirs_and_the_newest_and_the_last_success_stay
+    runs_are_listed_by_mode_and_outcome
+}
+
+/// A run of `name` that began so many days ago and, unless it is still at work, has ended so.
+async fn run(
+    ledger: &Arc<dyn Ledger>,
+    run: &str,
+    name: &str,
+    days: u32,
+    mode: Mode,
+    outcome: Option<Outcome>,
+) {
+    let then = midnight() - days * DAY;
+    let mut new = new_run(&id(run), run, name, then);
+    new.row.mode = mode;
+    begun(ledger, new, &[]).await;
+    let measured = Measurement {
+        name: "files.count".to_owned(),
+        target: "directory.temp".to_owned(),
+        value: Some(f64::from(days)),
+        unit: "files".to_owned(),
+        note: None,
+    };
+    ledger.measure(&id(run), then, &[measured]).await.unwrap();
+    if let Some(outcome) = outcome {
+        let mut report = report(&id(run), outcome, then);
+        report.ended_at = then;
+        let report = Box::new(report);
+        ledger
+            .append(&id(run), then, &[RunEvent::Ended { report }])
+            .await
+            .unwrap();
+    }
+}
+
+async fn left(ledger: &Arc<dyn Ledger>) -> BTreeSet<String> {
+    let rows = ledger.runs(&RunQuery::default()).await.unwrap();
+    let name = |id: &str| id.trim_end_matches('0').to_owned();
+    rows.iter().map(|row| name(row.id.as_str())).collect()
+}
+
+fn half() -> Outcome {
+    Outcome::Partial("half".to_owned())
+}
+
+async fn old_runs_go_with_all_that_is_theirs_and_the_newest_and_the_last_success_stay(home: Home) {
+    let ledger = home.open().await;
+    let success = Some(Outcome::Succeeded);
+    run(&ledger, "a", "purge", 90, Mode::Apply, success.clone()).await;
+    run(&ledger, "b", "purge", 80, Mode::Apply, success.clone()).await;
+    run(&ledger, "c", "purge", 70, Mode::Apply, Some(half())).await;
+    run(&ledger, "d", "purge", 60, Mode::Plan, success.clone()).await;
+    run(&ledger, "e", "purge", 50, Mode::Apply, Some(half())).await;
+    run(&ledger, "f", "purge", 10, Mode::Apply, Some(half())).await;
+    run(&ledger, "g", "purge", 91, Mode::Apply, None).await;
+    run(&ledger, "x", "sweep", 92, Mode::Apply, success).await;
+
+    let old = |limit| Old {
+        before: midnight() - 30 * DAY,
+        but_newest: 3,
+        limit,
+    };
+    // The oldest first: `b` is the last success of its job, `g` is at work; `e`, `f` and `g` are the newest three.
+    assert_eq!(ledger.forget(&old(1)).await.unwrap(), 1);
+    assert_eq!(
+        left(&ledger).await,
+        ["b", "c", "d", "e", "f", "g", "x"].map(str::to_owned).into()
+    );
+    assert_eq!(ledger.forget(&old(10)).await.unwrap(), 2);
+    assert_eq!(
+        left(&ledger).await,
+        ["b", "e", "f", "g", "x"].map(str::to_owned).into()
+    );
+    assert_eq!(ledger.forget(&old(10)).await.unwrap(), 0);
+
+    let gone = ledger.events(&id("c")).await;
+    assert!(matches!(gone, Err(LedgerError::NoRun(_))), "{gone:?}");
+    assert_eq!(ledger.events(&id("b")).await.unwrap().len(), 2);
+    let query = MeasurementQuery {
+        name: "files.count".to_owned(),
+        target: "directory.temp".to_owned(),
+        since: midnight() - 400 * DAY,
+        every: None,
+        limit: 100,
+    };
+    let samples = ledger.measurements(&query).await.unwrap();
+    let of: BTreeSet<String> = samples.iter().map(|sample| sample.run.to_string()).collect();
+    assert_eq!(
+        of,
+        ["b", "e", "f", "g", "x"].map(|run| id(run).to_string()).into()
+    );
+}
+
+async fn runs_are_listed_by_mode_and_outcome(home: Home) {
+    let ledger = home.open().await;
+    run(&ledger, "a", "purge", 3, Mode::Apply, Some(Outcome::Succeeded)).await;
+    run(&ledger, "b", "purge", 2, Mode::Plan, Some(Outcome::Succeeded)).await;
+    run(&ledger, "c", "purge", 1, Mode::Apply, Some(half())).await;
+    let list = async |mode, outcome: Option<&str>| {
+        let query = RunQuery {
+            work: Some(job("purge")),
+            mode,
+            outcome: outcome.map(ToOwned::to_owned),
+            ..RunQuery::default()
+        };
+        let rows = ledger.runs(&query).await.unwrap();
+        rows.iter()
+            .map(|row| row.id.as_str()[..1].to_owned())
+            .collect::<String>()
+    };
+    assert_eq!(list(Some(Mode::Apply), Some("succeeded")).await, "a");
+    assert_eq!(list(None, Some("succeeded")).await, "ba");
+    assert_eq!(list(Some(Mode::Apply), None).await, "ca");
+    assert_eq!(list(None, Some("partial")).await, "c");
+}
+
+const CONFIGURATION: &str = r#"
+version = 1
+[ledger]
+keep = "30 days"
+[directory.temp]
+path = "temp"
+[job.capacity]
+plugin = "capacity-check"
+params = { directories = ["temp"] }
+grant = { directory.temp = ["read"] }
+"#;
+
+#[tokio::test]
+async fn a_run_forgets_what_the_configuration_keeps_no_longer_and_not_more_than_once_an_hour() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("temp")).unwrap();
+    let house = House::new(CONFIGURATION, folder.path()).unwrap();
+    let ledger = Arc::clone(&house.services.ledger);
+    let count = async || ledger.runs(&RunQuery::default()).await.unwrap().len();
+    for _ in 0..15 {
+        house.clock.advance(Duration::from_secs(60));
+        house.run("capacity").await.unwrap();
+    }
+    assert_eq!(count().await, 15);
+    house.clock.advance(31 * DAY);
+    house.run("capacity").await.unwrap();
+    // The newest ten, this one among them.
+    assert_eq!(count().await, 10);
+    house.clock.advance(Duration::from_mins(59));
+    house.run("capacity").await.unwrap();
+    assert_eq!(count().await, 11);
+}
