@@ -3,8 +3,8 @@
 //! The host batches, locks, counts and guards. What the conditions never let go is told, not touched.
 
 use sereno_plugin::{
-    Batches, Condition, Context, DatabaseRead, DatabaseWrite, Error, Failure, Filter, Finding, Operator,
-    Outcome, Report, Value, in_batches, target, text,
+    Archive, Batches, Condition, Context, DatabaseRead, DatabaseWrite, Error, Failure, Filter, Finding,
+    Operator, Outcome, Report, Value, in_batches, target, text,
 };
 
 use crate::{Params, Where, WhereOp};
@@ -57,9 +57,18 @@ pub(crate) fn run(
         Step::Check { locked } => locked,
         Step::Delete(from) => {
             let mut locked = 0;
+            let archive = params.archive.as_ref().map(|storage| Archive {
+                storage: storage.clone(),
+                prefix: params.archive_prefix.clone(),
+            });
             let batches = in_batches(from, |cursor| {
                 let (database, table, column) = (&params.database, &params.table, &params.column);
-                let batch = host.delete_batch(database, table, &filter, column, cursor, BATCH_ROWS)?;
+                let batch = match &archive {
+                    None => host.delete_batch(database, table, &filter, column, cursor, BATCH_ROWS)?,
+                    Some(to) => {
+                        host.archive_batch(database, table, &filter, column, cursor, BATCH_ROWS, to)?
+                    }
+                };
                 locked = batch.locked;
                 Ok(batch.cursor)
             })?;
@@ -198,6 +207,8 @@ mod tests {
             column: "created_at".to_owned(),
             keep: days(30),
             r#where: Vec::new(),
+            archive: None,
+            archive_prefix: "archive".to_owned(),
         }
     }
 
@@ -333,6 +344,34 @@ mod tests {
         let text = "`where[0]` compares status with nothing: give it a `value`, or say `op = \"is-null\"`";
         assert_eq!(refused, Err(Failure::InvalidParams(text.to_owned())));
         assert_eq!(left(&mut host), [1]);
+    }
+
+    #[test]
+    fn rows_are_archived_before_they_go_and_what_cannot_be_stays() {
+        let rows = [(1, Some(40), "sent"), (2, Some(50), "sent"), (3, Some(1), "sent")];
+        let params = Params {
+            archive: Some("archive".to_owned()),
+            archive_prefix: "old".to_owned(),
+            ..params()
+        };
+        let mut host = host(&rows);
+        host.batch_max = Some(1);
+        assert_eq!(to_the_end(&params, &mut host), (1, vec![]));
+        assert_eq!(left(&mut host), [3]);
+        assert_eq!(
+            host.archived["archive/old"],
+            [2, 1],
+            "each once, the oldest first"
+        );
+
+        let mut host = self::host(&rows);
+        let full = Error::Fault("no space left".to_owned());
+        host.fail("archive_batch", 1, full.clone());
+        assert_eq!(
+            run(&context(now()), &params, &mut host),
+            Err(Failure::PassedOn(full))
+        );
+        assert_eq!(left(&mut host), [1, 2, 3]);
     }
 
     #[test]

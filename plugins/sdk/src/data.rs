@@ -336,6 +336,15 @@ pub struct DeleteBatch {
     pub locked: u64,
 }
 
+/// Where rows go before they are deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// Which storage.
+    pub storage: String,
+    /// What the objects' keys begin with; database, table and run follow.
+    pub prefix: String,
+}
+
 /// What one piece of upkeep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upkeep {

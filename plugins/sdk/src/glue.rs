@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use crate::data::{
-    Bucket, Compression, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter, Filter,
-    IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
-    Upkeep, Value,
+    Archive, Bucket, Compression, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter,
+    Filter, IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary,
+    TableStatistics, Upkeep, Value,
 };
 use crate::insight::{
     Activity, Connection, ForeignKey, IndexDetail, Part, Queries, QueryStatistics, TableSize,
@@ -544,6 +544,30 @@ impl DatabaseWrite for Imports {
     ) -> Result<DeleteBatch, Error> {
         let filter = filter_out(filter);
         let batch = wit::database_write::delete_batch(database, table, &filter, order_by, cursor, max)?;
+        Ok(DeleteBatch {
+            rows: batch.rows,
+            cursor: batch.cursor,
+            locked: batch.locked,
+        })
+    }
+
+    fn archive_batch(
+        &mut self,
+        database: &str,
+        table: &str,
+        filter: &Filter,
+        order_by: &str,
+        cursor: Option<&str>,
+        max: u32,
+        archive: &Archive,
+    ) -> Result<DeleteBatch, Error> {
+        let filter = filter_out(filter);
+        let archive = wit::database_write::Archive {
+            storage: archive.storage.clone(),
+            prefix: archive.prefix.clone(),
+        };
+        let batch =
+            wit::database_write::archive_batch(database, table, &filter, order_by, cursor, max, &archive)?;
         Ok(DeleteBatch {
             rows: batch.rows,
             cursor: batch.cursor,

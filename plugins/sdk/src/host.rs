@@ -6,7 +6,7 @@
 
 use crate::backup::Backups;
 use crate::data::{
-    Bucket, Compression, Content, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter,
+    Archive, Bucket, Compression, Content, DatabaseStatistics, DeleteBatch, DiskUsage, FileFilter, Filter,
     IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
     Upkeep, Value,
 };
@@ -186,6 +186,19 @@ pub trait DatabaseWrite {
         order_by: &str,
         cursor: Option<&str>,
         max: u32,
+    ) -> Result<DeleteBatch, Error>;
+
+    /// The same, and every row is kept in `archive` before it goes.
+    #[expect(clippy::too_many_arguments, reason = "the contract's own")]
+    fn archive_batch(
+        &mut self,
+        database: &str,
+        table: &str,
+        filter: &Filter,
+        order_by: &str,
+        cursor: Option<&str>,
+        max: u32,
+        archive: &Archive,
     ) -> Result<DeleteBatch, Error>;
 }
 

@@ -43,9 +43,9 @@ pub mod text;
 pub use backup::{Backup, Backups, Verification};
 pub use context::Context;
 pub use data::{
-    Bucket, Compression, Condition, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry, FileFilter,
-    Filter, IndexStatistics, Listing, Object, ObjectPart, Operator, Page, Removal, Response, Rows, Summary,
-    TableStatistics, Upkeep, Value,
+    Archive, Bucket, Compression, Condition, Content, DatabaseStatistics, DeleteBatch, DiskUsage, Entry,
+    FileFilter, Filter, IndexStatistics, Listing, Object, ObjectPart, Operator, Page, Removal, Response,
+    Rows, Summary, TableStatistics, Upkeep, Value,
 };
 pub use error::{Batches, Error, Failure, in_batches};
 pub use host::{

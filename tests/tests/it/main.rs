@@ -3,6 +3,7 @@
 
 mod alerts;
 mod architecture;
+mod archive;
 mod attempts;
 mod backup;
 mod cli;

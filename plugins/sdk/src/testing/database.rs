@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::FakeHost;
 use crate::data::{
-    DatabaseStatistics, DeleteBatch, Filter, IndexStatistics, Operator, Rows, TableStatistics, Upkeep, Value,
+    Archive, DatabaseStatistics, DeleteBatch, Filter, IndexStatistics, Operator, Rows, TableStatistics,
+    Upkeep, Value,
 };
 use crate::insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, TableSize};
 use crate::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Error, Instant};
@@ -325,6 +326,28 @@ impl DatabaseWrite for FakeHost {
         if batch.cursor.is_none() {
             batch.locked = table.matching(filter).count() as u64;
         }
+        Ok(batch)
+    }
+
+    fn archive_batch(
+        &mut self,
+        database: &str,
+        table: &str,
+        filter: &Filter,
+        order_by: &str,
+        cursor: Option<&str>,
+        max: u32,
+        archive: &Archive,
+    ) -> Result<DeleteBatch, Error> {
+        self.enter("archive_batch", table)?;
+        let before = self.database(database).table(table).ids();
+        let batch = self.delete_batch(database, table, filter, order_by, cursor, max)?;
+        let left = self.database(database).table(table).ids();
+        let gone = before.into_iter().filter(|id| !left.contains(id));
+        self.archived
+            .entry(format!("{}/{}", archive.storage, archive.prefix))
+            .or_default()
+            .extend(gone);
         Ok(batch)
     }
 }

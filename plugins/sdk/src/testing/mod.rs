@@ -88,6 +88,8 @@ pub struct FakeHost {
     pub backups: FakeBackups,
     /// Readings, in order.
     pub measurements: Vec<Measurement>,
+    /// The rows that were kept before they went, by storage and prefix.
+    pub archived: BTreeMap<String, Vec<u64>>,
     /// Log lines, in order.
     pub lines: Vec<String>,
     /// Every call that reached a target, in order: `vacuum user_sessions`, `reindex sessions_pkey`.

@@ -14,6 +14,7 @@ mod postgres;
 mod redact;
 mod sql;
 mod sqlite;
+mod take;
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -67,6 +68,11 @@ fn refuse_empty(filter: &Filter) -> Result<(), DatabaseError> {
         ));
     }
     Ok(())
+}
+
+/// Without a record nobody could tell later whether rows that are archived are gone.
+fn no_record() -> DatabaseError {
+    DatabaseError::Invalid("rows are archived only where each batch is recorded beside its effect".to_owned())
 }
 
 /// What a named query may answer in bytes; one page of the contract.

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use super::{Begun, Hold};
+use super::archive::{About, Keeper};
+use super::{Begun, Hold, StorageCapability};
 use crate::grant::{Authority, Path, Verb};
 use crate::guard::GuardState;
 use crate::job::NamedQuery;
@@ -21,7 +22,7 @@ use crate::ports::files::Directory;
 use crate::ports::plugins::CallError;
 use crate::report::Effect;
 use crate::run::Mode;
-use crate::value::{Filter, Value};
+use crate::value::{Filter, Instant, Value};
 
 /// One database, for one attempt.
 pub struct DatabaseCapability {
@@ -39,6 +40,10 @@ pub struct DatabaseCapability {
 
 struct OpenPurge {
     purge: Purge,
+    /// Where its rows go first.
+    keeper: Option<Keeper>,
+    /// What `keeper` was made of.
+    archive: Option<(TargetName, String)>,
     /// The table's rows as the key found them.
     whole: u64,
 }
@@ -121,22 +126,54 @@ impl DatabaseCapability {
         cursor: Option<&str>,
         max: u32,
     ) -> Result<DeleteBatch, CallError> {
+        self.purge_batch(table, filter, order_by, cursor, max, None).await
+    }
+
+    /// The same, and every row is kept in `storage` below `prefix` before it goes.
+    #[expect(clippy::too_many_arguments, reason = "the contract's own")]
+    pub async fn archive_batch(
+        &self,
+        table: &TableName,
+        filter: Filter,
+        order_by: &str,
+        cursor: Option<&str>,
+        max: u32,
+        storage: &StorageCapability,
+        prefix: &str,
+    ) -> Result<DeleteBatch, CallError> {
+        self.purge_batch(table, filter, order_by, cursor, max, Some((storage, prefix)))
+            .await
+    }
+
+    async fn purge_batch(
+        &self,
+        table: &TableName,
+        filter: Filter,
+        order_by: &str,
+        cursor: Option<&str>,
+        max: u32,
+        archive: Option<(&StorageCapability, &str)>,
+    ) -> Result<DeleteBatch, CallError> {
         let (on, table) = self.canonical(table);
         let purge = Purge {
             table,
             filter,
             order_by: order_by.to_owned(),
         };
+        let to = archive.map(|(storage, prefix)| (storage.name().clone(), prefix.to_owned()));
         let mut open = self.open.lock().await;
-        let at = if let Some(at) = open.iter().position(|known| known.purge == purge) {
+        let is_same = |known: &OpenPurge| known.purge == purge && known.archive == to;
+        let at = if let Some(at) = open.iter().position(is_same) {
             at
         } else {
             self.begun.another(&on)?;
-            let opened = self.open_purge(&on, purge).await?;
+            let opened = self.open_purge(&on, purge, archive).await?;
             open.push(opened);
             open.len() - 1
         };
-        let OpenPurge { purge, whole } = &open[at];
+        let OpenPurge {
+            purge, keeper, whole, ..
+        } = &open[at];
         let fence = self.fence(&on);
         if self.hold.fence_in_database && self.hold.mode == Mode::Apply && !fence.in_database {
             // Another run may be at the same rows, and nothing would record what goes.
@@ -163,7 +200,24 @@ impl DatabaseCapability {
         }
         let asked = rows_left.map_or(max, |left| max.min(u32::try_from(left).unwrap_or(u32::MAX)));
         let under_way = self.hold.book.under_way();
-        let batch = self.port.delete_batch(purge, cursor, asked, &fence).await?;
+        let batch = match keeper {
+            None => self.port.delete_batch(purge, cursor, asked, &fence).await?,
+            Some(keeper) => {
+                self.port
+                    .archive_batch(purge, cursor, asked, &fence, keeper)
+                    .await?
+            }
+        };
+        if let Some((storage, _)) = archive
+            && self.hold.mode == Mode::Apply
+            && batch.rows > 0
+        {
+            let kept = Effect {
+                done: batch.rows,
+                ..kept_effect(storage, &on)
+            };
+            self.hold.note(kept).await?;
+        }
         let part = Effect {
             done: if self.hold.mode == Mode::Apply {
                 batch.rows
@@ -177,6 +231,10 @@ impl DatabaseCapability {
             self.hold.note(part).await?;
         }
         under_way.over();
+        // The rows are gone and counted; that their object says so too may be left to the next run.
+        if let Some(keeper) = keeper {
+            keeper.confirm().await?;
+        }
         Ok(batch)
     }
 
@@ -235,7 +293,12 @@ impl DatabaseCapability {
 
     /// Everything that must hold before the first row goes: a cutoff, no protected table, no hazard, no guard
     /// exceeded, no more than was planned. Counts are exact.
-    async fn open_purge(&self, on: &str, purge: Purge) -> Result<OpenPurge, CallError> {
+    async fn open_purge(
+        &self,
+        on: &str,
+        purge: Purge,
+        archive: Option<(&StorageCapability, &str)>,
+    ) -> Result<OpenPurge, CallError> {
         let table = &purge.table;
         let Some(cutoff) = purge.filter.cutoff(&purge.order_by) else {
             return Err(CallError::Invalid(format!(
@@ -249,12 +312,20 @@ impl DatabaseCapability {
             )));
         }
         let now = self.port.now().await?;
+        let keeper = match archive {
+            Some((storage, prefix)) => Some(self.keeper(on, &purge, storage, prefix, now).await?),
+            None => None,
+        };
         let hazards: Vec<_> = self
             .port
             .hazards(table)
             .await?
             .into_iter()
-            .filter(|hazard| !self.hold.guards.accept.contains(&hazard.name))
+            // Rows of other tables that go along are in no archive, whatever was accepted.
+            .filter(|hazard| {
+                (archive.is_some() && hazard.name.starts_with("cascade:"))
+                    || !self.hold.guards.accept.contains(&hazard.name)
+            })
             .collect();
         let matching = self.port.count(table, &purge.filter, &[]).await?;
         let total = self.port.count(table, &Filter::default(), &[]).await?;
@@ -278,8 +349,51 @@ impl DatabaseCapability {
         }
         self.hold.note(effect.clone()).await?;
         self.hold.stop_at(&effect)?;
+        if let Some((storage, _)) = archive {
+            let kept = Effect {
+                planned: matching,
+                ..kept_effect(storage, on)
+            };
+            self.hold.note(kept).await?;
+        }
         let whole = total + before;
-        Ok(OpenPurge { purge, whole })
+        Ok(OpenPurge {
+            purge,
+            keeper,
+            archive: archive.map(|(storage, prefix)| (storage.name().clone(), prefix.to_owned())),
+            whole,
+        })
+    }
+
+    /// What keeps the rows of one purge; objects that a host left behind which died get their manifests.
+    async fn keeper(
+        &self,
+        on: &str,
+        purge: &Purge,
+        storage: &StorageCapability,
+        prefix: &str,
+        now: Instant,
+    ) -> Result<Keeper, CallError> {
+        if !self.hold.fence_in_database {
+            return Err(CallError::Invalid(format!(
+                "rows of {on} cannot be archived with `fence = \"ledger only\"`: whether a batch is gone is known by its record \
+                 in the database itself"
+            )));
+        }
+        let about = About {
+            database: &self.name,
+            table: &purge.table,
+            on,
+            run: &self.hold.run,
+            attempt: self.hold.attempt,
+            which: purge.filter.to_string(),
+            now,
+        };
+        let keeper = Keeper::new(Arc::clone(storage.port()), prefix, about).await?;
+        if self.hold.mode == Mode::Apply {
+            keeper.recover(&*self.port, now).await?;
+        }
+        Ok(keeper)
     }
 
     /// How many more rows the guards let this attempt delete from a table that had `whole`; none: no guard bounds them.
@@ -309,6 +423,26 @@ impl DatabaseCapability {
             token: token.unwrap_or_default(),
             in_database: self.hold.fence_in_database && token.is_some(),
         }
+    }
+}
+
+/// Rows put into a storage.
+fn kept_effect(storage: &StorageCapability, on: &str) -> Effect {
+    Effect {
+        verb: Verb::Write,
+        on: storage.on().to_owned(),
+        unit: "rows".to_owned(),
+        what: format!("those of {on}"),
+        planned: 0,
+        total: None,
+        done: 0,
+        bytes: None,
+        freed: None,
+        bytes_estimated: false,
+        skipped: 0,
+        cutoff: None,
+        guard: None,
+        also_exceeded: Vec::new(),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Order: grant (the engine's host functions ask `Authority`) → guard → plan or fence → adapter. A capability
 //! counts and words every effect; it knows nothing of WebAssembly.
 
+mod archive;
 mod backup;
 mod database;
 mod files;

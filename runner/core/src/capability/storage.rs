@@ -29,6 +29,7 @@ const PAGE_MAX: u32 = 1_000;
 
 /// One storage, for one attempt.
 pub struct StorageCapability {
+    name: TargetName,
     on: String,
     port: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
@@ -53,13 +54,24 @@ impl StorageCapability {
     /// Puts `port` behind the guards of `hold`.
     pub fn new(name: TargetName, port: Arc<dyn Storage>, clock: Arc<dyn Clock>, hold: Arc<Hold>) -> Self {
         Self {
-            on: Path::Storage(name).to_string(),
+            on: Path::Storage(name.clone()).to_string(),
+            name,
             port,
             clock,
             hold,
             written: AtomicU64::new(0),
             changes: AtomicUsize::new(0),
         }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &TargetName {
+        &self.name
+    }
+
+    /// Its grant path.
+    pub fn on(&self) -> &str {
+        &self.on
     }
 
     /// The storage itself, for host-side verbs that stream, such as backups: what they change they count themselves.

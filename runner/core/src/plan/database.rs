@@ -12,8 +12,8 @@ use crate::grant::Verb;
 use crate::job::NamedQuery;
 use crate::name::{RunId, TableName};
 use crate::ports::database::{
-    Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
-    RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
+    Archive, Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics,
+    Missing, Purge, RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
 use crate::ports::insight::{
     Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
@@ -163,6 +163,17 @@ impl Database for PlannedDatabase {
             self.plan(purge);
         }
         Ok(batch)
+    }
+
+    async fn archive_batch(
+        &self,
+        purge: &Purge,
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+        _archive: &dyn Archive,
+    ) -> Result<DeleteBatch, DatabaseError> {
+        self.delete_batch(purge, cursor, max, fence).await
     }
 
     async fn preview_delete_batch(

@@ -267,6 +267,14 @@ pub enum UpkeepTask {
     },
 }
 
+/// Keeps rows before they go.
+#[async_trait]
+pub trait Archive: Send + Sync {
+    /// Keeps `rows`, a JSON object each, which the database records as `batch` of this attempt once they are gone. After an
+    /// answer they are kept and were read back; after an error they must not go.
+    async fn keep(&self, batch: u32, rows: &[String]) -> Result<(), DatabaseError>;
+}
+
 /// One configured database. Implementations pass `database::` of the integration tests.
 #[async_trait]
 pub trait Database: Insight + Send + Sync {
@@ -325,6 +333,17 @@ pub trait Database: Insight + Send + Sync {
         cursor: Option<&str>,
         max: u32,
         fence: &Fence,
+    ) -> Result<DeleteBatch, DatabaseError>;
+
+    /// As [`Self::delete_batch`], but the rows are given to `archive` before the transaction ends, and only what it has
+    /// kept goes. Needs a fence in the database, whose record is how a batch is known to have gone. A plan keeps nothing.
+    async fn archive_batch(
+        &self,
+        purge: &Purge,
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+        archive: &dyn Archive,
     ) -> Result<DeleteBatch, DatabaseError>;
 
     /// What [`Self::delete_batch`] would do, without doing it; rows that match one of `without` are gone already.

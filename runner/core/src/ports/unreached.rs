@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::database::{
-    Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
-    RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
+    Archive, Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics,
+    Missing, Purge, RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
 use super::files::{
     Allowance, Bucket, Compression, Content, Directory, DiskUsage, FilesError, Moved, Page, Removal, Span,
@@ -152,6 +152,17 @@ impl Database for UnreachedDatabase {
         _cursor: Option<&str>,
         _max: u32,
         _fence: &Fence,
+    ) -> Result<DeleteBatch, DatabaseError> {
+        self.why()
+    }
+
+    async fn archive_batch(
+        &self,
+        _purge: &Purge,
+        _cursor: Option<&str>,
+        _max: u32,
+        _fence: &Fence,
+        _archive: &dyn Archive,
     ) -> Result<DeleteBatch, DatabaseError> {
         self.why()
     }

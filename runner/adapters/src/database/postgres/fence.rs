@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row};
 
 use super::super::fault::Doing;
 use super::super::sql::{Arg, Sql};
-use super::session::{Access, LOCK_LIMIT, Session, answer, execute, optional};
+use super::session::{Access, LOCK_LIMIT, Session, answer, execute, one, optional};
 
 /// Keeps two first runs from creating the same things; the letters of `sereno`.
 const CREATE_LOCK: i64 = 0x7365_7265_6e6f;
@@ -98,16 +98,16 @@ pub(super) async fn check_alone(session: &mut Session, fence: &Fence) -> Result<
     answer(doing, transaction.commit()).await
 }
 
-/// Records a batch in the transaction of its effect.
+/// Records a batch in the transaction of its effect, and answers its number where there is a record.
 pub(super) async fn record(
     connection: &mut PgConnection,
     fence: &Fence,
     rows: u64,
     cursor: Option<&str>,
     doing: Doing,
-) -> Result<(), DatabaseError> {
+) -> Result<Option<u32>, DatabaseError> {
     if !fence.in_database {
-        return Ok(());
+        return Ok(None);
     }
     let (run, attempt) = (fence.run.as_str(), fence.attempt);
     let mut sql =
@@ -123,9 +123,10 @@ pub(super) async fn record(
     sql.bind(Arg::Text(cursor.map(str::to_owned)));
     sql.push(", pg_catalog.clock_timestamp() FROM sereno.effect WHERE run = ")
         .bind(run);
-    sql.push(" AND attempt = ").bind(attempt);
-    execute(connection, sql, doing).await?;
-    Ok(())
+    sql.push(" AND attempt = ").bind(attempt).push(" RETURNING batch");
+    let row = one(connection, sql, doing).await?;
+    let batch: i32 = row.try_get(0).map_err(|error| doing.postgres(&error))?;
+    Ok(u32::try_from(batch).ok())
 }
 
 /// What was recorded for a run, in order.

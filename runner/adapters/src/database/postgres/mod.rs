@@ -27,8 +27,8 @@ use sereno_core::grant::Verb;
 use sereno_core::job::NamedQuery;
 use sereno_core::name::{RunId, TableName};
 use sereno_core::ports::database::{
-    Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
-    RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
+    Archive, Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics,
+    Missing, Purge, RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
 use sereno_core::ports::insight::{
     Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
@@ -259,6 +259,30 @@ impl Database for Postgres {
             cursor,
             max,
             fence,
+            None,
+        )
+        .await;
+        session.give_back(answer)
+    }
+
+    async fn archive_batch(
+        &self,
+        purge: &Purge,
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+        archive: &dyn Archive,
+    ) -> Result<DeleteBatch, DatabaseError> {
+        let mut session = self.rows.open("delete rows", STATEMENT_LIMIT).await?;
+        let answer = purge::delete(
+            &mut session,
+            &self.paces,
+            &self.timezone,
+            purge,
+            cursor,
+            max,
+            fence,
+            Some(archive),
         )
         .await;
         session.give_back(answer)

@@ -6,15 +6,17 @@
 
 use std::time::{Duration, Instant};
 
-use sereno_core::ports::database::{DatabaseError, DeleteBatch, Fence, Purge};
+use futures::TryStreamExt as _;
+use sereno_core::ports::database::{Archive, DatabaseError, DeleteBatch, Fence, Purge};
 use sereno_core::value::{Condition, Filter, Operator};
 use sqlx::{PgConnection, Row};
 
 use super::super::cursor::{Cursor, Key, Phase};
 use super::super::fault::Doing;
 use super::super::pace::{Paces, Patience};
-use super::super::refuse_empty;
 use super::super::sql::Sql;
+use super::super::take::{KEEP_LIMIT, ROWS_MAX, Take};
+use super::super::{no_record, refuse_empty};
 use super::catalogue::{self, Column, Table};
 use super::session::{Access, LOCK_LIMIT, Session, answer, execute, one, optional};
 use super::{fence, filter};
@@ -274,12 +276,13 @@ impl<'a> Walk<'a> {
         &self,
         connection: &mut PgConnection,
         stretch: Stretch<'_>,
+        take: Option<&mut Take<'_>>,
         doing: Doing,
     ) -> Result<u64, DatabaseError> {
         let mut sql = Sql::new("DELETE");
         self.write_from(&mut sql);
         self.write_where(&mut sql, stretch)?;
-        execute(connection, sql, doing).await
+        taken(connection, sql, take, doing).await
     }
 
     /// Deletes matching rows by their places, at most `rows` of them, and past those that others hold when it may
@@ -289,6 +292,7 @@ impl<'a> Walk<'a> {
         connection: &mut PgConnection,
         stretch: Stretch<'_>,
         rows: Option<u32>,
+        take: Option<&mut Take<'_>>,
         doing: Doing,
     ) -> Result<u64, DatabaseError> {
         let mut sql = Sql::new("WITH doomed AS MATERIALIZED (SELECT t.tableoid, t.ctid");
@@ -305,7 +309,7 @@ impl<'a> Walk<'a> {
         sql.push(" USING doomed");
         self.write_where(&mut sql, stretch)?;
         sql.push(" AND t.ctid = doomed.ctid AND t.tableoid = doomed.tableoid");
-        execute(connection, sql, doing).await
+        taken(connection, sql, take, doing).await
     }
 
     /// One transaction: fence, delete, record.
@@ -316,6 +320,7 @@ impl<'a> Walk<'a> {
         asked: u32,
         shape: Shape,
         fence: &Fence,
+        mut take: Option<&mut Take<'_>>,
     ) -> Result<(Done, Cursor), DatabaseError> {
         let doing = session.doing;
         let lock = if shape == Shape::Range {
@@ -325,13 +330,26 @@ impl<'a> Walk<'a> {
         };
         let mut transaction = session.begin(Access::Write, lock).await?;
         fence::check(&mut transaction, fence, doing).await?;
+        if let Some(take) = &mut take {
+            take.begin();
+            // The session's own limit would end the transaction while its rows are kept.
+            let mut sql = Sql::new("SET LOCAL idle_in_transaction_session_timeout = ");
+            sql.number(2_000 * KEEP_LIMIT.as_secs());
+            execute(&mut transaction, sql, doing).await?;
+        }
         let done = if self.by.is_empty() {
             let everything = Stretch {
                 after: None,
                 upto: None,
             };
             let rows = self
-                .delete_places(&mut transaction, everything, Some(asked), doing)
+                .delete_places(
+                    &mut transaction,
+                    everything,
+                    Some(asked),
+                    take.as_deref_mut(),
+                    doing,
+                )
                 .await?;
             // Fewer than asked for are no sign of the end: a row that changed meanwhile is in another place, and stayed.
             let is_last = rows < u64::from(asked) && !self.finds_more(&mut transaction, doing).await?;
@@ -356,9 +374,17 @@ impl<'a> Walk<'a> {
             };
             let (rows, locked) = match shape {
                 _ if bound.upto.is_none() => (0, 0),
-                Shape::Range => (self.delete_range(&mut transaction, stretch, doing).await?, 0),
+                Shape::Range => {
+                    let take = take.as_deref_mut();
+                    (
+                        self.delete_range(&mut transaction, stretch, take, doing).await?,
+                        0,
+                    )
+                }
                 Shape::SkipLocked => {
-                    let rows = self.delete_places(&mut transaction, stretch, None, doing).await?;
+                    let rows = self
+                        .delete_places(&mut transaction, stretch, None, take.as_deref_mut(), doing)
+                        .await?;
                     (rows, self.count(&mut transaction, stretch, doing).await?)
                 }
                 Shape::PassOne => (0, self.count(&mut transaction, stretch, doing).await?),
@@ -373,11 +399,46 @@ impl<'a> Walk<'a> {
         let next = advance(cursor, &done);
         if done.rows > 0 {
             let text = is_open(cursor, &done, &next).then(|| next.write());
-            fence::record(&mut transaction, fence, done.rows, text.as_deref(), doing).await?;
+            let batch = fence::record(&mut transaction, fence, done.rows, text.as_deref(), doing).await?;
+            if let Some(take) = take {
+                take.keep(batch.ok_or_else(no_record)?).await?;
+            }
         }
         answer(doing, transaction.commit()).await?;
         Ok((done, next))
     }
+}
+
+/// Runs a delete; with `take` its rows are taken as JSON objects, as far as they fit.
+async fn taken(
+    connection: &mut PgConnection,
+    mut sql: Sql,
+    take: Option<&mut Take<'_>>,
+    doing: Doing,
+) -> Result<u64, DatabaseError> {
+    let Some(take) = take else {
+        return execute(connection, sql, doing).await;
+    };
+    sql.push(" RETURNING pg_catalog.row_to_json(t)::text");
+    let all = async {
+        let query = sql.postgres();
+        let mut rows = query.fetch(connection);
+        while let Some(row) = rows.try_next().await? {
+            if !take.add(row.try_get(0)?) {
+                break;
+            }
+        }
+        Ok(())
+    };
+    answer(doing, all).await?;
+    if take.is_too_large() {
+        // The transaction is given up, and with it the rest of the answer; a smaller batch is tried.
+        return Err(DatabaseError::Fault {
+            operation: doing.operation,
+            reason: "its rows are too large for one batch of an archive".to_owned(),
+        });
+    }
+    Ok(take.len())
 }
 
 /// The cursor after a batch.
@@ -403,7 +464,11 @@ fn is_open(before: &Cursor, done: &Done, next: &Cursor) -> bool {
     !done.is_last || before.phase != next.phase
 }
 
-/// Deletes the next batch.
+/// Deletes the next batch; with an archive only what that has kept.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a batch is, and what it is done with"
+)]
 pub(super) async fn delete(
     session: &mut Session,
     paces: &Paces,
@@ -412,8 +477,11 @@ pub(super) async fn delete(
     cursor: Option<&str>,
     max: u32,
     fence: &Fence,
+    archive: Option<&dyn Archive>,
 ) -> Result<DeleteBatch, DatabaseError> {
     let limit = session.doing.limit;
+    let max = if archive.is_some() { max.min(ROWS_MAX) } else { max };
+    let mut take = archive.map(Take::new);
     let walk = Walk::new(session, purge, &[], timezone).await?;
     let mut cursor = walk.cursor(purge, cursor)?;
     let mut shape = Shape::Range;
@@ -424,8 +492,14 @@ pub(super) async fn delete(
     loop {
         let started = Instant::now();
         let asked = paces.rows(&fence.run, &purge.table, asked_max);
-        let (done, next) = match walk.batch(session, &cursor, asked, shape, fence).await {
+        let batch = walk.batch(session, &cursor, asked, shape, fence, take.as_mut());
+        let (done, next) = match batch.await {
             Ok(batch) => batch,
+            Err(_) if asked > 1 && take.as_ref().is_some_and(Take::is_too_large) => {
+                asked_max = asked / 2;
+                paces.learn(&fence.run, &purge.table, asked, limit);
+                continue;
+            }
             Err(DatabaseError::Busy { .. })
                 if shape == Shape::Range && !walk.by.is_empty() && walk.table.may_lock =>
             {
@@ -454,7 +528,13 @@ pub(super) async fn delete(
             Err(error) => return Err(error),
         };
         if shape == Shape::Range && done.rows == u64::from(asked) && asked_max == max {
-            paces.learn(&fence.run, &purge.table, asked, started.elapsed());
+            let kept_for = take.as_ref().map_or(Duration::ZERO, Take::kept_for);
+            paces.learn(
+                &fence.run,
+                &purge.table,
+                asked,
+                started.elapsed().saturating_sub(kept_for),
+            );
         }
         let is_open = is_open(&cursor, &done, &next);
         if done.rows > 0 || !is_open || patience.is_over() {

@@ -71,16 +71,16 @@ pub(super) async fn check(
     }
 }
 
-/// Records a batch in the transaction of its effect.
+/// Records a batch in the transaction of its effect, and answers its number where there is a record.
 pub(super) async fn record(
     connection: &mut SqliteConnection,
     fence: &Fence,
     rows: u64,
     cursor: Option<&str>,
     doing: Doing,
-) -> Result<(), DatabaseError> {
+) -> Result<Option<u32>, DatabaseError> {
     if !fence.in_database {
-        return Ok(());
+        return Ok(None);
     }
     let (run, attempt) = (fence.run.as_str(), fence.attempt);
     let mut sql =
@@ -96,11 +96,13 @@ pub(super) async fn record(
     sql.bind(Arg::Text(cursor.map(str::to_owned)));
     sql.push(", strftime('%Y-%m-%d %H:%M:%f', 'now') FROM main.sereno_effect WHERE run = ")
         .bind(run);
-    sql.push(" AND attempt = ").bind(attempt);
-    execute(connection, sql)
+    sql.push(" AND attempt = ").bind(attempt).push(" RETURNING batch");
+    let row = sql
+        .sqlite()
+        .fetch_one(connection)
         .await
         .map_err(|error| doing.sqlite(&error))?;
-    Ok(())
+    row.try_get(0).map(Some).map_err(|error| doing.sqlite(&error))
 }
 
 /// What was recorded for a run, in order.

@@ -24,8 +24,8 @@ use sereno_core::grant::Verb;
 use sereno_core::job::{NamedQuery, TimeFormat};
 use sereno_core::name::{RunId, TableName};
 use sereno_core::ports::database::{
-    Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics, Missing, Purge,
-    RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
+    Archive, Database, DatabaseError, DatabaseStatistics, DeleteBatch, Fence, Hazard, IndexStatistics,
+    Missing, Purge, RecordedBatch, Rows, TableStatistics, Upkeep, UpkeepTask, Wanted,
 };
 use sereno_core::ports::insight::{
     Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
@@ -263,6 +263,32 @@ impl Database for Sqlite {
             cursor,
             max,
             fence,
+            None,
+        )
+        .await
+    }
+
+    async fn archive_batch(
+        &self,
+        purge: &Purge,
+        cursor: Option<&str>,
+        max: u32,
+        fence: &Fence,
+        archive: &dyn Archive,
+    ) -> Result<DeleteBatch, DatabaseError> {
+        let mut session = self
+            .sessions
+            .open("delete rows", Access::Write, STATEMENT_LIMIT)
+            .await?;
+        purge::delete(
+            &mut session,
+            &self.paces,
+            self.time_format,
+            purge,
+            cursor,
+            max,
+            fence,
+            Some(archive),
         )
         .await
     }

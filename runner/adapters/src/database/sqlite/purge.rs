@@ -4,17 +4,20 @@
 
 use std::time::Instant;
 
+use futures::TryStreamExt as _;
+use serde_json::{Number, Value as Json};
 use sereno_core::job::TimeFormat;
-use sereno_core::ports::database::{DatabaseError, DeleteBatch, Fence, Purge};
+use sereno_core::ports::database::{Archive, DatabaseError, DeleteBatch, Fence, Purge};
 use sereno_core::value::{Filter, Operator};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection, TypeInfo, ValueRef};
+use sqlx::{Column as _, Row, SqliteConnection, TypeInfo, ValueRef};
 
 use super::super::cursor::{Cursor, Key};
 use super::super::fault::Doing;
 use super::super::pace::{Paces, Patience};
 use super::super::sql::{Arg, Identifier, Sql};
-use super::super::{hex, refuse_empty};
+use super::super::take::{ROWS_MAX, Take};
+use super::super::{hex, no_record, refuse_empty};
 use super::catalogue::{self, Table};
 use super::session::{Session, execute};
 use super::{fence, filter};
@@ -232,7 +235,60 @@ fn keys(row: &SqliteRow) -> Result<Vec<Key>, sqlx::Error> {
         .collect()
 }
 
-/// Deletes the next batch.
+/// Runs a delete and takes its rows as JSON objects, as far as they fit.
+async fn taken(
+    connection: &mut SqliteConnection,
+    mut sql: Sql,
+    take: &mut Take<'_>,
+) -> Result<u64, sqlx::Error> {
+    sql.push(" RETURNING *");
+    take.begin();
+    let query = sql.sqlite();
+    let mut rows = query.fetch(connection);
+    while let Some(row) = rows.try_next().await? {
+        if !take.add(json(&row)?) {
+            break;
+        }
+    }
+    Ok(take.len())
+}
+
+/// A row as a JSON object. What JSON has no word for is an object of one field: `{"$blob": "00ff"}`, `{"$real": "inf"}`.
+fn json(row: &SqliteRow) -> Result<String, sqlx::Error> {
+    let mut object = serde_json::Map::new();
+    for (at, column) in row.columns().iter().enumerate() {
+        let raw = row.try_get_raw(at)?;
+        let value = if raw.is_null() {
+            Json::Null
+        } else {
+            match raw.type_info().name() {
+                "INTEGER" => Json::from(row.try_get_unchecked::<i64, _>(at)?),
+                "REAL" => {
+                    let real: f64 = row.try_get_unchecked(at)?;
+                    Number::from_f64(real)
+                        .map_or_else(|| serde_json::json!({ "$real": real.to_string() }), Json::Number)
+                }
+                // Text that is no text is kept byte for byte.
+                kind => {
+                    let bytes: Vec<u8> = row.try_get_unchecked(at)?;
+                    match String::from_utf8(bytes) {
+                        Ok(text) if kind != "BLOB" => Json::String(text),
+                        Ok(text) => serde_json::json!({ "$blob": hex(text.as_bytes()) }),
+                        Err(error) => serde_json::json!({ "$blob": hex(error.as_bytes()) }),
+                    }
+                }
+            }
+        };
+        object.insert(column.name().to_owned(), value);
+    }
+    serde_json::to_string(&object).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// Deletes the next batch; with an archive only what that has kept.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a batch is, and what it is done with"
+)]
 pub(super) async fn delete(
     session: &mut Session<'_>,
     paces: &Paces,
@@ -241,14 +297,17 @@ pub(super) async fn delete(
     cursor: Option<&str>,
     max: u32,
     fence: &Fence,
+    archive: Option<&dyn Archive>,
 ) -> Result<DeleteBatch, DatabaseError> {
     let doing = session.doing;
+    let mut take = archive.map(Take::new);
+    let mut most = if take.is_some() { max.min(ROWS_MAX) } else { max };
     let walk = Walk::new(session, purge, &[], format).await?;
     let mut cursor = walk.cursor(purge, cursor)?;
     let patience = Patience::begin();
     loop {
         let started = Instant::now();
-        let asked = paces.rows(&fence.run, &purge.table, max);
+        let asked = paces.rows(&fence.run, &purge.table, most);
         let mut transaction = session.begin().await?;
         fence::check(&mut transaction, fence, doing).await?;
         let bounded = walk
@@ -260,19 +319,34 @@ pub(super) async fn delete(
             upto: bounded.upto.as_deref(),
         };
         walk.write_where(&mut sql, &stretch)?;
-        let rows = execute(&mut transaction, sql)
-            .await
-            .map_err(|error| doing.sqlite(&error))?;
+        let rows = match &mut take {
+            None => execute(&mut transaction, sql).await,
+            Some(take) => taken(&mut transaction, sql, take).await,
+        };
+        let rows = rows.map_err(|error| doing.sqlite(&error))?;
+        if asked > 1 && take.as_ref().is_some_and(Take::is_too_large) {
+            transaction
+                .rollback()
+                .await
+                .map_err(|error| doing.sqlite(&error))?;
+            most = asked / 2;
+            continue;
+        }
         let next = bounded.upto.map(|upto| {
             cursor.after = Some(upto);
             cursor.write()
         });
         if rows > 0 {
-            fence::record(&mut transaction, fence, rows, next.as_deref(), doing).await?;
+            let batch = fence::record(&mut transaction, fence, rows, next.as_deref(), doing).await?;
+            if let Some(take) = &mut take {
+                take.keep(batch.ok_or_else(no_record)?).await?;
+            }
         }
         transaction.commit().await.map_err(|error| doing.sqlite(&error))?;
         if rows == u64::from(asked) {
-            paces.learn(&fence.run, &purge.table, asked, started.elapsed());
+            let kept_for = take.as_ref().map_or(std::time::Duration::ZERO, Take::kept_for);
+            let took = started.elapsed().saturating_sub(kept_for);
+            paces.learn(&fence.run, &purge.table, asked, took);
         }
         if rows > 0 || next.is_none() || patience.is_over() {
             return Ok(DeleteBatch {
