@@ -178,6 +178,7 @@ fn crates_use_only_what_their_place_allows() {
         "table-upkeep",
         "capacity-check",
         "idle-connections",
+        "slow-queries",
     ] {
         let closure = metadata.closure(plugin);
         assert!(closure.contains("sereno-plugin"), "{plugin}: {closure:?}");

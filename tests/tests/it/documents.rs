@@ -127,6 +127,7 @@ async fn every_command_of_the_documents_is_played() {
         "plugins/dependency-audit/README.md",
         "plugins/idle-connections/README.md",
         "plugins/row-retention/README.md",
+        "plugins/slow-queries/README.md",
         "plugins/table-upkeep/README.md",
         "plugins/usage-report/README.md",
         "plugins/temp-files/README.md",

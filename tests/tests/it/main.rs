@@ -21,6 +21,7 @@ mod rounds;
 mod runs;
 mod scenarios;
 mod sinks;
+mod statements;
 mod storage;
 mod targets;
 mod usage_report;
