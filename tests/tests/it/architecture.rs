@@ -179,6 +179,7 @@ fn crates_use_only_what_their_place_allows() {
         "capacity-check",
         "idle-connections",
         "slow-queries",
+        "index-upkeep",
     ] {
         let closure = metadata.closure(plugin);
         assert!(closure.contains("sereno-plugin"), "{plugin}: {closure:?}");

@@ -126,6 +126,7 @@ async fn every_command_of_the_documents_is_played() {
         "plugins/capacity-check/README.md",
         "plugins/dependency-audit/README.md",
         "plugins/idle-connections/README.md",
+        "plugins/index-upkeep/README.md",
         "plugins/row-retention/README.md",
         "plugins/slow-queries/README.md",
         "plugins/table-upkeep/README.md",

@@ -1,9 +1,10 @@
-//! The plugin `slow-queries` on real servers: what is told is what ran between two looks, on PostgreSQL 15 and 18.
+//! What servers of different versions count, told by plugins: `slow-queries` and `index-upkeep` on PostgreSQL 15 and 18.
 //!
-//! How counters are subtracted is the plugin's own, and tested there.
+//! How counters are subtracted and indexes judged is the plugins' own, and tested there.
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sereno_core::report::{Finding, Report};
 use sereno_tests::house::House;
@@ -22,6 +23,10 @@ url = "file://looks"
 plugin = "slow-queries"
 params = {{ database = "app", storage = "looks", mean_over = "1ms", calls_from = 3, share_over = 100.0 }}
 grant = {{ database.app.whole = ["read"], storage.looks = ["read", "write", "remove"] }}
+[job.indexes]
+plugin = "index-upkeep"
+params = {{ database = "app", unused_after = "1ms", bytes_from = "1 B" }}
+grant = {{ database.app.whole = ["read"], database.app.tables.orders = ["read"] }}
 "#
     );
     House::new(&configuration, folder).unwrap()
@@ -105,4 +110,56 @@ async fn only_what_ran_between_two_looks_is_told_on_the_machines_own_postgres() 
 #[tokio::test]
 async fn only_what_ran_between_two_looks_is_told_on_postgres_18() {
     only_what_ran_between_two_looks_is_told(postgres::shared_18().unwrap()).await;
+}
+
+/// The use of two indexes, one of which was used once, in the words of the plugin.
+async fn uses(cluster: &Cluster) -> Vec<String> {
+    let database = cluster.database("indexes").await.unwrap();
+    let mut session = PgConnection::connect(&database.url).await.unwrap();
+    for text in [
+        "CREATE TABLE orders (id integer, note text); CREATE INDEX never ON orders (id); CREATE INDEX once ON orders (note)",
+        "SET enable_seqscan = off; SELECT 1 FROM orders WHERE note = 'x'",
+        "SELECT pg_stat_force_next_flush()",
+    ] {
+        say(&mut session, text, 1).await;
+    }
+    let used = "SELECT count(*) FROM pg_stat_user_indexes WHERE indexrelname = 'once' AND idx_scan = 1";
+    let mut other = PgConnection::connect(&database.url).await.unwrap();
+    let started = Instant::now();
+    while sqlx::query_scalar::<_, i64>(used)
+        .fetch_one(&mut other)
+        .await
+        .unwrap()
+        != 1
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(10),
+            "the use of an index is never counted"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let report = house(folder.path(), &database.url).run("indexes").await.unwrap();
+    let told = report.findings().filter(|finding| finding.code == "index-unused");
+    told.map(|finding| finding.text.clone()).collect()
+}
+
+#[tokio::test]
+async fn the_last_use_of_an_index_is_told_where_the_server_keeps_it() {
+    let [never, once] = &uses(postgres::shared().unwrap()).await[..] else {
+        panic!("two indexes")
+    };
+    assert!(
+        never.starts_with("never (") && never.contains("was used 0 times since"),
+        "{never}"
+    );
+    assert!(
+        once.contains("was used 1 time since") || once.contains("was last used at"),
+        "{once}"
+    );
+    let [never, once] = &uses(postgres::shared_18().unwrap()).await[..] else {
+        panic!("two indexes")
+    };
+    assert!(never.contains("was used 0 times since"), "{never}");
+    assert!(once.contains("was last used at"), "{once}");
 }

@@ -1,0 +1,12 @@
+CREATE TABLE owners (id integer PRIMARY KEY);
+CREATE TABLE orders (id integer PRIMARY KEY, owner integer REFERENCES owners (id), at timestamptz, note text);
+CREATE INDEX lazy ON orders (note);
+CREATE INDEX short ON orders (at);
+CREATE UNIQUE INDEX long ON orders (at, id);
+CREATE INDEX broken ON orders (note, id);
+UPDATE pg_catalog.pg_index SET indisvalid = false WHERE indexrelid = 'broken'::regclass;
+INSERT INTO owners VALUES (1);
+INSERT INTO orders SELECT i, 1, now(), 'x' FROM generate_series(1, 5) AS i;
+CREATE TABLE audit_logs (id integer PRIMARY KEY, at timestamptz);
+INSERT INTO audit_logs SELECT i, now() FROM generate_series(1, 5) AS i;
+ANALYZE orders, audit_logs;
