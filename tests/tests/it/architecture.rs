@@ -180,6 +180,7 @@ fn crates_use_only_what_their_place_allows() {
         "idle-connections",
         "slow-queries",
         "index-upkeep",
+        "emergency-database",
     ] {
         let closure = metadata.closure(plugin);
         assert!(closure.contains("sereno-plugin"), "{plugin}: {closure:?}");

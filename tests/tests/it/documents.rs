@@ -125,6 +125,7 @@ async fn every_command_of_the_documents_is_played() {
         "plugins/backup-check/README.md",
         "plugins/capacity-check/README.md",
         "plugins/dependency-audit/README.md",
+        "plugins/emergency-database/README.md",
         "plugins/idle-connections/README.md",
         "plugins/index-upkeep/README.md",
         "plugins/row-retention/README.md",

@@ -79,6 +79,12 @@ impl Insight for PlannedDatabase {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         part.items
             .retain(|connection| !ended.contains(&(connection.pid, connection.started)));
+        for connection in &mut part.items {
+            // Whoever waits for one of those goes on.
+            connection
+                .blocked_by
+                .retain(|blocker| !ended.iter().any(|(pid, _)| pid == blocker));
+        }
         Ok(part)
     }
 
