@@ -17,6 +17,32 @@ fn answer<T>(call: &str, result: Result<T, Error>) -> Finding {
     )
 }
 
+/// What a database tells of itself, and the harshest upkeep.
+fn beyond_insight(context: &Context, findings: &mut Vec<Finding>) {
+    findings.push(answer("tables app", database_read::tables("app", None, 10)));
+    findings.push(answer("slow-queries app", database_read::slow_queries("app", 10)));
+    let ids = ["1/1/true".to_owned()];
+    findings.push(answer("query-texts app", database_read::query_texts("app", &ids)));
+    findings.push(answer(
+        "connections app",
+        database_read::connections("app", None, 10),
+    ));
+    findings.push(answer("activities app", database_read::activities("app")));
+    findings.push(answer(
+        "index-details other",
+        database_read::index_details("app", "other"),
+    ));
+    findings.push(answer(
+        "foreign-keys other",
+        database_read::foreign_keys("app", "other"),
+    ));
+    let at = context.scheduled_at;
+    let ended = database_upkeep::terminate("app", 1, at, None, "terminate");
+    findings.push(answer("terminate app", ended));
+    let rewritten = database_upkeep::vacuum_full("app", "other", 1_000);
+    findings.push(answer("vacuum-full other", rewritten));
+}
+
 fn run(context: &Context) -> Answer {
     let old = [Condition {
         column: "at".to_owned(),
@@ -64,6 +90,7 @@ fn run(context: &Context) -> Answer {
         "granted-tables other",
         database_read::granted_tables("other", "delete"),
     ));
+    beyond_insight(context, &mut findings);
     kit::done_with(findings)
 }
 

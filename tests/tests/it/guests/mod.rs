@@ -3,6 +3,7 @@
 //! Every folder of `tests/guests` is named by a test in here; the first test holds that.
 
 mod artefacts;
+mod connections;
 mod stage;
 mod storage;
 mod writer;
@@ -29,6 +30,7 @@ fn every_guest_is_paired_with_a_test() {
     let tests = concat!(
         include_str!("mod.rs"),
         include_str!("artefacts.rs"),
+        include_str!("connections.rs"),
         include_str!("storage.rs"),
         include_str!("writer.rs"),
         include_str!("../backup/jobs.rs"),
@@ -426,6 +428,15 @@ async fn what_was_not_granted_is_denied_with_the_line_to_add() {
             r#"query app → denied: database.app.queries.secrets = ["query"]"#,
             "granted-tables app → done",
             r#"granted-tables other → denied: database.other.tables."*" = ["delete"]"#,
+            r#"tables app → denied: database.app.whole = ["read"]"#,
+            r#"slow-queries app → denied: database.app.whole = ["read"]"#,
+            r#"query-texts app → denied: database.app.whole = ["read"]"#,
+            r#"connections app → denied: database.app.whole = ["read"]"#,
+            r#"activities app → denied: database.app.whole = ["read"]"#,
+            r#"index-details other → denied: database.app.tables.other = ["read"]"#,
+            r#"foreign-keys other → denied: database.app.tables.other = ["read"]"#,
+            r#"terminate app → denied: database.app.whole = ["terminate"]"#,
+            r#"vacuum-full other → denied: database.app.tables.other = ["vacuum-full"]"#,
         ]
     );
 }
