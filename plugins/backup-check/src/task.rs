@@ -52,7 +52,9 @@ pub(crate) fn run(
     let report = judge(context, params, host, &on, &backups);
     let age = age(context, &backups);
     match age {
-        None => bad.push("there is no backup".to_owned()),
+        None if backups.is_empty() => bad.push("there is no backup".to_owned()),
+        // Whatever this look was content with, an earlier one that looked further was not.
+        None => bad.push("there is no backup that is not bad".to_owned()),
         Some(age) if age > params.max_age => {
             let (age, most) = (age.as_secs(), params.max_age.as_secs());
             bad.push(format!(

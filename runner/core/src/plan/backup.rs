@@ -1,6 +1,6 @@
 //! Backups that are only pretended to be made and to go.
 //!
-//! What was planned is in later lists, and what was planned away is not: retention decides as it will in the apply.
+//! What was planned is in later lists, looks at backups too, and what was planned away is not: retention decides as it will in the apply.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +22,16 @@ pub struct PlannedBackups {
 struct Planned {
     made: Vec<(Place, Manifest)>,
     gone: BTreeSet<(TargetName, TargetName, String)>,
+    looked: Vec<Look>,
+}
+
+/// What would be kept beside a backup.
+struct Look {
+    place: Place,
+    id: String,
+    level: Level,
+    at: Instant,
+    problem: Option<String>,
 }
 
 impl PlannedBackups {
@@ -35,6 +45,17 @@ impl PlannedBackups {
 
     fn with<T>(&self, f: impl FnOnce(&mut Planned) -> T) -> T {
         f(&mut self.planned.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn looked(&self, place: &Place, id: &str, level: Level, at: Instant, found: &Verification) {
+        let look = Look {
+            place: place.clone(),
+            id: id.to_owned(),
+            level,
+            at,
+            problem: found.problems.first().cloned(),
+        };
+        self.with(|planned| planned.looked.push(look));
     }
 
     fn is_made(&self, place: &Place, id: &str) -> bool {
@@ -61,6 +82,12 @@ impl Backups for PlannedBackups {
                 manifest: Ok(manifest.clone()),
                 verified: Verified::default(),
             }));
+            for look in planned.looked.iter().filter(|look| look.place == *place) {
+                let stored = all.iter_mut().find(|stored| stored.id == look.id);
+                if let Some(stored) = stored {
+                    stored.verified.add(look.level, look.at, look.problem.as_deref());
+                }
+            }
         });
         Ok(all)
     }
@@ -82,7 +109,9 @@ impl Backups for PlannedBackups {
         level: Level,
         pace: Pace<'_>,
     ) -> Result<Verification, BackupError> {
-        self.preview_verify(place, id, level, pace).await
+        let found = self.preview_verify(place, id, level, pace).await?;
+        self.looked(place, id, level, pace.at, &found);
+        Ok(found)
     }
 
     async fn preview_verify(
@@ -104,9 +133,11 @@ impl Backups for PlannedBackups {
         id: &str,
         into: &TargetName,
         _keep: bool,
-        _pace: Pace<'_>,
+        pace: Pace<'_>,
     ) -> Result<Verification, BackupError> {
-        self.preview_restore(place, id, into).await
+        let found = self.preview_restore(place, id, into).await?;
+        self.looked(place, id, Level::Restored, pace.at, &found);
+        Ok(found)
     }
 
     async fn preview_restore(

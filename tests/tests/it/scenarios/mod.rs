@@ -246,6 +246,19 @@ impl Play {
                 difference(&self.look, now)
             )),
         }
+        match &ask.backups {
+            Some(backups) => same(
+                "backups",
+                backups.iter().cloned(),
+                now.backups.iter().cloned(),
+                wrong,
+            ),
+            None if now.backups == self.look.backups => {}
+            None => wrong.push(format!(
+                "no backups are named, and they changed: {}",
+                difference(&self.look, now)
+            )),
+        }
         match &ask.sessions {
             Some(sessions) => same(
                 "sessions",

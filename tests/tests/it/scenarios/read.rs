@@ -111,6 +111,8 @@ pub(super) struct Ask {
     pub(super) says: Vec<String>,
     /// The rows that are there afterwards, by table: texts of the identity, or `FROM..TO` for whole numbers.
     pub(super) rows: Option<BTreeMap<String, Vec<String>>>,
+    /// The backups that are there afterwards: `N rows`, and the level they passed, `bad` or `not looked at`.
+    pub(super) backups: Option<Vec<String>>,
     /// The files that are there afterwards, and the empty folders with a slash.
     pub(super) files: Option<Vec<String>>,
     /// The sessions that are still there afterwards; left out: all that were.
@@ -121,9 +123,23 @@ pub(super) struct Ask {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Change {
+    /// What becomes of the files of every backup.
+    pub(super) damage: Option<Damage>,
     pub(super) sql: Option<String>,
     #[serde(default)]
     pub(super) files: Files,
+}
+
+/// How a stored file is broken.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Damage {
+    /// Half of it is there.
+    Cut,
+    /// One bit in its middle is another.
+    Flip,
+    /// It is gone.
+    Lose,
 }
 
 /// What is on disk, by path; a path that ends in a slash is a folder.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use chrono::Utc;
+use sereno_core::backup::{Manifest, Verified};
 use sereno_core::run::digest;
 use sereno_core::units::parse_duration;
 use sereno_tests::postgres;
@@ -18,14 +19,16 @@ use sqlx::{Connection as _, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use super::read::{Adapter, Change, Client, File, Files, Scenario};
+use super::read::{Adapter, Change, Client, Damage, File, Files, Scenario};
 
 /// Where a scenario plays.
 pub(super) struct World {
-    _folder: TempDir,
+    folder: TempDir,
     /// What the configuration's paths start at.
     pub(super) home: PathBuf,
     database: Option<(Adapter, String)>,
+    /// An empty one of the same kind, where the configuration speaks of it.
+    scratch: Option<String>,
     identity: BTreeMap<String, String>,
     clients: Vec<Connected>,
 }
@@ -41,6 +44,8 @@ pub(super) struct Look {
     pub(super) rest: BTreeMap<String, Vec<String>>,
     /// The operator's rows by their identity.
     pub(super) rows: BTreeMap<String, Vec<String>>,
+    /// The published backups in `../backups`, in the order of their ids.
+    pub(super) backups: Vec<String>,
     /// The scenario's clients that are still connected.
     pub(super) sessions: Vec<String>,
 }
@@ -65,6 +70,12 @@ impl Drop for Connected {
     }
 }
 
+/// Beside the folder that the configuration's paths start at.
+const BACKUPS: &str = "backups";
+
+/// What the configuration calls the address of an empty database.
+const SCRATCH: &str = "SCRATCH_URL";
+
 /// How long the clients may take until they are as the scenario has them.
 const WAIT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -73,6 +84,7 @@ impl World {
         let folder = tempfile::tempdir()?;
         let home = folder.path().canonicalize()?.join("home");
         fs::create_dir(&home)?;
+        fs::create_dir(folder.path().join(BACKUPS))?;
         let database = match adapter {
             None => None,
             Some(Adapter::Sqlite) => {
@@ -85,8 +97,19 @@ impl World {
                 Some((Adapter::Postgres, database.url))
             }
         };
+        let wanted = adapter.filter(|_| scenario.configuration.contains(SCRATCH));
+        let scratch = match wanted {
+            None => None,
+            Some(Adapter::Sqlite) => {
+                let file = folder.path().join("scratch.db");
+                fs::write(&file, "")?;
+                Some(format!("sqlite://{}", file.display()))
+            }
+            Some(Adapter::Postgres) => Some(postgres::shared()?.database("scratch").await?.url),
+        };
         let mut world = Self {
-            _folder: folder,
+            scratch,
+            folder,
             home,
             database,
             identity: scenario.script.identity.clone(),
@@ -113,13 +136,21 @@ impl World {
     /// What the configuration may refer to.
     pub(super) fn environment(&self) -> BTreeMap<String, String> {
         let url = self.database.as_ref().map(|(_, url)| url.clone());
-        url.map(|url| ("DATABASE_URL".to_owned(), url))
-            .into_iter()
-            .collect()
+        let url = url.map(|url| ("DATABASE_URL".to_owned(), url));
+        let scratch = self.scratch.clone().map(|url| (SCRATCH.to_owned(), url));
+        url.into_iter().chain(scratch).collect()
     }
 
     pub(super) async fn change(&self, change: &Change) -> Result<()> {
         write(&self.home, &change.files)?;
+        if let Some(damage) = change.damage {
+            for path in list(&self.backups())?
+                .into_keys()
+                .filter(|path| path.ends_with(".zst"))
+            {
+                break_file(&self.backups().join(path), damage)?;
+            }
+        }
         match &change.sql {
             Some(sql) => self.execute(sql).await,
             None => Ok(()),
@@ -220,6 +251,10 @@ impl World {
         Ok(())
     }
 
+    fn backups(&self) -> PathBuf {
+        self.folder.path().join(BACKUPS)
+    }
+
     fn database(&self) -> Result<(Adapter, &str)> {
         let (adapter, url) = self.database.as_ref().context("there is no database here")?;
         Ok((*adapter, url))
@@ -228,8 +263,12 @@ impl World {
     pub(super) async fn look(&self) -> Result<Look> {
         let mut look = Look {
             files: list(&self.home)?,
+            backups: published(&self.backups())?,
             ..Look::default()
         };
+        let stored = list(&self.backups())?.into_iter();
+        let stored = stored.map(|(path, looks)| format!("{path} {looks}"));
+        look.rest.insert("the storage".into(), stored.collect());
         match &self.database {
             None => {}
             Some((Adapter::Sqlite, url)) => self.look_at_sqlite(url, &mut look).await?,
@@ -372,6 +411,40 @@ fn set_age(path: &Path, file: &File) -> Result<()> {
     let times = FileTimes::new().set_accessed(then).set_modified(then);
     fs::File::open(path)?.set_times(times)?;
     Ok(())
+}
+
+fn break_file(path: &Path, damage: Damage) -> Result<()> {
+    let mut bytes = fs::read(path)?;
+    let middle = bytes.len() / 2;
+    match damage {
+        Damage::Cut => bytes.truncate(middle),
+        Damage::Flip => bytes[middle] ^= 1,
+        Damage::Lose => return Ok(fs::remove_file(path)?),
+    }
+    Ok(fs::write(path, bytes)?)
+}
+
+/// The backups below a folder: how many rows they say that they hold, and how far they were verified.
+fn published(folder: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for path in list(folder)?
+        .into_keys()
+        .filter(|path| path.ends_with("/manifest.json"))
+    {
+        let path = folder.join(path);
+        let manifest = Manifest::unseal(&fs::read(&path)?)?;
+        let verified = fs::read(path.with_file_name("verified.json")).ok();
+        let verified: Verified =
+            verified.map_or(Ok(Verified::default()), |text| serde_json::from_slice(&text))?;
+        let rows: u64 = manifest.rows.unwrap_or_default().values().sum();
+        let level = match (&verified.failed, verified.level()) {
+            (Some(_), _) => "bad",
+            (None, Some(level)) => level.as_str(),
+            (None, None) => "not looked at",
+        };
+        found.push(format!("{rows} rows, {level}"));
+    }
+    Ok(found)
 }
 
 /// Every file and folder below `home`; folders end in a slash.
