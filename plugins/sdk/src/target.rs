@@ -5,6 +5,11 @@ pub fn directory(name: &str) -> String {
     format!("directory.{name}")
 }
 
+/// `writer.app`.
+pub fn writer(name: &str) -> String {
+    format!("writer.{name}")
+}
+
 /// `database.app`.
 pub fn database(name: &str) -> String {
     format!("database.{name}")

@@ -17,6 +17,7 @@ mod http;
 mod ledger;
 mod ledger_faults;
 mod logs;
+mod rotation;
 mod rounds;
 mod runs;
 mod scenarios;

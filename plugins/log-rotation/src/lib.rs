@@ -1,0 +1,14 @@
+//! The plugin `log-rotation`: rotates logs, compresses what nobody writes any more, and keeps it for so long and so many.
+//!
+//! Only glue; what it does is in `task`, what a file's name says is in `name`, what it takes in `plugin.toml`.
+
+mod logs;
+mod name;
+mod task;
+
+use sereno_plugin::{Context, Failure, Host, Outcome};
+
+#[sereno_plugin::plugin]
+fn run(context: &Context, params: &Params, host: &mut impl Host) -> Result<Outcome, Failure> {
+    task::run(context, params, host)
+}
