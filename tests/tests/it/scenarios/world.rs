@@ -146,7 +146,7 @@ impl World {
         if let Some(damage) = change.damage {
             for path in list(&self.backups())?
                 .into_keys()
-                .filter(|path| path.ends_with(".zst"))
+                .filter(|path| Path::new(path).extension().is_some_and(|end| end == "zst"))
             {
                 break_file(&self.backups().join(path), damage)?;
             }
