@@ -2,8 +2,10 @@
 //!
 //! It touches nothing outside the folder it makes, and refuses a folder that it did not make.
 
+mod census;
 mod postgres;
 mod sqlite;
+mod usage;
 mod world;
 
 use std::collections::BTreeSet;
@@ -16,9 +18,10 @@ use chrono::{SubsecRound as _, TimeDelta};
 use serde_json::json;
 use sereno_core::dispatch::{self, Services};
 use sereno_core::guard::Allowances;
+use sereno_core::name::RunId;
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::report::{Effect, Report};
-use sereno_core::run::{Mode, Outcome, RunRequest, RunState};
+use sereno_core::run::{Mode, Outcome, RunRequest, RunState, Work};
 use sereno_core::units::{show_count, show_duration};
 use sereno_core::value::{Instant, rfc3339};
 
@@ -31,13 +34,23 @@ use crate::output::{DOCUMENT_SCHEMA_VERSION, Output};
 use crate::render::next::{Asked, shell_quoted};
 use crate::render::report::report as report_text;
 use crate::render::table::table;
+use census::{Census, difference, list};
 use postgres::Server;
 use world::{JOBS, Table, World};
+
+/// The whole plan, as `sereno.toml` has it.
+const ROUNDS: [&str; 3] = ["daily", "weekly", "monthly"];
+
+/// The job that only measures.
+const MEASURING: &str = "capacity-check";
+
+/// The folder of the storage of backups.
+const BACKUPS: &str = "backups";
 
 /// Says that a folder is the demo's own and may be made anew.
 const MARKER: &str = ".made-by-sereno-demo";
 
-/// The demo's configuration; `{url}` is where its database is.
+/// The demo's configuration; `{url}` is where its database is, `{scratch}` an empty one beside it.
 const CONFIGURATION: &str = include_str!("sereno.toml");
 
 pub(crate) async fn demo(args: &Demo, output: &Output) -> Result<u8, Failure> {
@@ -110,12 +123,6 @@ struct Summary {
     mistakes: Vec<String>,
 }
 
-/// What there is at one moment.
-struct Census {
-    files: BTreeSet<String>,
-    rows: Vec<(Table, BTreeSet<i64>)>,
-}
-
 impl Tour<'_> {
     async fn go(&self) -> Result<Summary, Failure> {
         self.say(&format!(
@@ -129,10 +136,10 @@ impl Tour<'_> {
         let mut mistakes = Vec::new();
         for (job, what) in JOBS {
             self.say(&format!("\n{}", self.output.paint.strong(format!("# {what}"))));
-            let plan = self.submit(job, Mode::Plan).await?;
+            let plan = self.submit(Work::Job(name(job)?), Mode::Plan).await?;
             runs += 1;
             if plan.effects().all(|effect| effect.planned == 0) {
-                // Nothing to apply: a job that only reads is run for what it measures.
+                // Nothing to apply.
                 continue;
             }
             self.command(&format!("apply {}", plan.run));
@@ -152,22 +159,23 @@ impl Tour<'_> {
         }
         self.say(&format!(
             "\n{}",
-            self.output.paint.strong("# and again: nothing more goes")
+            self.output
+                .paint
+                .strong("# and again, as its clock would run it all: backups, their proof, a report; nothing more goes")
         ));
-        for (job, _) in JOBS {
-            let report = self.submit(job, Mode::Apply).await?;
+        for round in ROUNDS {
+            let report = self.submit(Work::Round(name(round)?), Mode::Apply).await?;
             runs += 1;
-            // Statistics may be gathered any number of times; nothing may go twice.
-            let again: u64 = report
-                .effects()
-                .filter(|effect| effect.verb.is_destructive())
-                .map(|effect| effect.done)
-                .sum();
-            if again > 0 {
-                mistakes.push(format!("{job}: the second run took {again} more"));
+            for step in report.steps.iter().filter_map(|step| step.run.as_ref()) {
+                runs += 1;
+                mistakes.extend(self.took_more(step).await?);
             }
         }
+        // What its clock would do every hour: gauges tell how things stand now.
+        self.submit(Work::Job(name(MEASURING)?), Mode::Apply).await?;
+        runs += 1;
         let after = self.census().await?;
+        mistakes.extend(self.verify_report(&after)?);
         self.say("");
         self.show("after", &after, Some(&before));
         mistakes.extend(self.verify(&before, &after));
@@ -186,20 +194,31 @@ impl Tour<'_> {
         })
     }
 
-    async fn submit(&self, job: &str, mode: Mode) -> Result<Report, Failure> {
+    /// What a step took although nothing was left to take. Statistics may be gathered any number of times.
+    async fn took_more(&self, step: &RunId) -> Result<Option<String>, Failure> {
+        let Some(report) = self.services.ledger.report(step).await? else {
+            return Ok(Some(format!("run {step} has no report")));
+        };
+        let effects = report.effects().filter(|effect| effect.verb.is_destructive());
+        let again: u64 = effects.map(|effect| effect.done).sum();
+        Ok((again > 0).then(|| format!("{}: the second run took {again} more", report.work.name())))
+    }
+
+    async fn submit(&self, work: Work, mode: Mode) -> Result<Report, Failure> {
         let verb = match mode {
             Mode::Plan => "plan",
             Mode::Apply => "run",
         };
-        self.command(&format!("{verb} {job} --at {}", rfc3339(self.at)));
-        let name = job
-            .parse()
-            .map_err(|error: sereno_core::name::NameError| Failure::usage(error.to_string()))?;
-        self.watching.start(&self.services.config, &name, mode);
+        let what = match &work {
+            Work::Job(name) => name.to_string(),
+            Work::Round(name) => format!("--round {name}"),
+        };
+        self.command(&format!("{verb} {what} --at {}", rfc3339(self.at)));
+        self.watching.start(&self.services.config, &work, mode);
         let request = RunRequest {
             mode,
             scheduled_at: Some(self.at),
-            ..RunRequest::manual(name)
+            ..RunRequest::manual(work)
         };
         let report = stoppable(self.output, &self.watching, |stop| {
             dispatch::submit(&self.services, request, stop)
@@ -310,6 +329,22 @@ impl Tour<'_> {
             ));
         }
         mistakes
+    }
+
+    /// The usage report tells what is there.
+    fn verify_report(&self, now: &Census) -> Result<Vec<String>, Failure> {
+        let rows: Vec<(&str, usize)> = now
+            .rows
+            .iter()
+            .map(|(table, ids)| (table.name(), ids.len()))
+            .collect();
+        let bytes = match &self.data {
+            Data::Sqlite(file) => fs::metadata(file).ok().map(|found| found.len()),
+            Data::Postgres(_) => None,
+        };
+        let (page, mistakes) = usage::check(&self.folder, &rows, bytes)?;
+        self.say(&format!("\nthe usage report is a page: {}", page.display()));
+        Ok(mistakes)
     }
 
     /// Every run is in the ledger, and ended.
@@ -438,26 +473,6 @@ fn effects(report: &Report, count: impl Fn(&Effect) -> u64) -> Vec<(String, u64)
     effects
 }
 
-/// What is missing and what should not be there, by name, a few of each.
-fn difference<T: Ord + std::fmt::Debug>(
-    what: &str,
-    expected: &BTreeSet<T>,
-    found: &BTreeSet<T>,
-) -> Option<String> {
-    const NAMED: usize = 3;
-    let missing: Vec<&T> = expected.difference(found).collect();
-    let left: Vec<&T> = found.difference(expected).collect();
-    (!missing.is_empty() || !left.is_empty()).then(|| {
-        format!(
-            "{what}: {} that had to stay are gone {:?}, {} that had to go are there {:?}",
-            missing.len(),
-            &missing[..missing.len().min(NAMED)],
-            left.len(),
-            &left[..left.len().min(NAMED)]
-        )
-    })
-}
-
 /// Makes the folder anew, if it is ours or nobody's.
 fn fresh_folder(folder: &Path) -> Result<PathBuf, Failure> {
     let refuse = |why: &str| {
@@ -496,15 +511,24 @@ fn fresh_folder(folder: &Path) -> Result<PathBuf, Failure> {
 
 /// Writes the configuration, the files and the database.
 async fn make(folder: &Path, world: &World, data: &Data) -> anyhow::Result<()> {
-    let url = match data {
-        Data::Sqlite(_) => "sqlite://app.db",
-        Data::Postgres(url) => url,
+    let (url, scratch) = match data {
+        Data::Sqlite(_) => ("sqlite://app.db".to_owned(), "sqlite://scratch.db".to_owned()),
+        Data::Postgres(url) => (url.clone(), postgres::scratch(url)),
     };
-    fs::write(folder.join(FILE_NAME), CONFIGURATION.replace("{url}", url))
-        .context("could not write the configuration")?;
+    let configuration = CONFIGURATION
+        .replace("{url}", &url)
+        .replace("{scratch}", &scratch);
+    fs::write(folder.join(FILE_NAME), configuration).context("could not write the configuration")?;
+    // No storage makes its own folder.
+    for storage in [BACKUPS, usage::REPORTS] {
+        fs::create_dir(folder.join(storage)).with_context(|| format!("could not make {storage}"))?;
+    }
     make_files(folder, &world.files())?;
     match data {
-        Data::Sqlite(file) => sqlite::build(file, world).await,
+        Data::Sqlite(file) => {
+            fs::write(folder.join("scratch.db"), "").context("could not make scratch.db")?;
+            sqlite::build(file, world).await
+        }
         Data::Postgres(url) => postgres::build(url, world).await,
     }
 }
@@ -523,25 +547,15 @@ fn make_files(folder: &Path, files: &[world::File]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every file and directory below `top`, directories with a slash at their end.
-fn list(folder: &Path, top: &str, found: &mut BTreeSet<String>) -> anyhow::Result<()> {
-    let path = folder.join(top);
-    let failed = || format!("could not list {}", path.display());
-    found.insert(format!("{top}/"));
-    for entry in fs::read_dir(&path).with_context(failed)? {
-        let entry = entry.with_context(failed)?;
-        let name = format!("{top}/{}", entry.file_name().to_string_lossy());
-        if entry.file_type().with_context(failed)?.is_dir() {
-            list(folder, &name, found)?;
-        } else {
-            found.insert(name);
-        }
-    }
-    Ok(())
+fn name<T: std::str::FromStr<Err = sereno_core::name::NameError>>(text: &str) -> Result<T, Failure> {
+    text.parse()
+        .map_err(|error: sereno_core::name::NameError| Failure::usage(error.to_string()))
 }
 
 #[cfg(test)]
 mod tests {
+    use sereno_core::name::RoundName;
+
     use super::*;
 
     #[test]
@@ -550,7 +564,9 @@ mod tests {
             "sqlite://app.db",
             "postgres://postgres@localhost:5432/postgres?host=/tmp/x",
         ] {
-            let text = CONFIGURATION.replace("{url}", url);
+            let text = CONFIGURATION
+                .replace("{url}", url)
+                .replace("{scratch}", "sqlite://scratch.db");
             let config = sereno_core::config::parse(&text, Path::new("/srv/demo"))
                 .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
             let configured: BTreeSet<&str> = config
@@ -558,7 +574,11 @@ mod tests {
                 .keys()
                 .map(sereno_core::name::JobName::as_str)
                 .collect();
-            let toured: BTreeSet<&str> = JOBS.iter().map(|(job, _)| *job).collect();
+            let rounds: BTreeSet<&str> = config.rounds.keys().map(RoundName::as_str).collect();
+            assert_eq!(rounds, ROUNDS.into());
+            let steps = config.rounds.values().flat_map(|round| &round.steps);
+            let toured = JOBS.iter().map(|(job, _)| *job);
+            let toured: BTreeSet<&str> = toured.chain(steps.map(|step| step.job.as_str())).collect();
             assert_eq!(configured, toured);
         }
     }
@@ -622,15 +642,5 @@ mod tests {
             files.len()
         );
         assert!(found.contains("temp/import-of-last-week/"));
-    }
-
-    #[test]
-    fn a_difference_names_what_is_missing_and_what_is_left() {
-        let set = |ids: &[i64]| ids.iter().copied().collect::<BTreeSet<i64>>();
-        assert_eq!(difference("rows", &set(&[1, 2]), &set(&[1, 2])), None);
-        assert_eq!(
-            difference("rows", &set(&[1, 2]), &set(&[2, 3])).as_deref(),
-            Some("rows: 1 that had to stay are gone [1], 1 that had to go are there [3]")
-        );
     }
 }

@@ -229,7 +229,12 @@ impl Drop for Server {
     }
 }
 
-/// Fills the database, all in one transaction.
+/// Where [`build`] makes an empty database beside that of `url`.
+pub(super) fn scratch(url: &str) -> String {
+    url.replace(&format!("/{ROLE}?"), "/scratch?")
+}
+
+/// Fills the database, all in one transaction, and makes the empty one beside it.
 pub(super) async fn build(url: &str, world: &World) -> Result<()> {
     let mut connection = PgConnection::connect(url)
         .await
@@ -237,6 +242,10 @@ pub(super) async fn build(url: &str, world: &World) -> Result<()> {
     fill(&mut connection, world)
         .await
         .context("could not fill the demo's database")?;
+    sqlx::query("CREATE DATABASE scratch")
+        .execute(&mut connection)
+        .await
+        .context("could not make the database `scratch`")?;
     connection
         .close()
         .await
