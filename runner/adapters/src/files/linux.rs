@@ -300,8 +300,11 @@ impl System for Linux {
         let found = fstatvfs(&self.root)?;
         let has_bytes = found.f_blocks > 0;
         let has_inodes = found.f_files > 0;
+        // Kept for root: `df` counts it as neither used nor free, and nobody else ever sees it full.
+        let reserved = found.f_bfree.saturating_sub(found.f_bavail);
+        let blocks = found.f_blocks.saturating_sub(reserved);
         Ok(DiskUsage {
-            bytes_total: has_bytes.then(|| found.f_blocks.saturating_mul(found.f_frsize)),
+            bytes_total: has_bytes.then(|| blocks.saturating_mul(found.f_frsize)),
             bytes_free: has_bytes.then(|| found.f_bavail.saturating_mul(found.f_frsize)),
             inodes_total: has_inodes.then_some(found.f_files),
             inodes_free: has_inodes.then_some(found.f_favail),

@@ -49,7 +49,7 @@ pub enum FilesError {
 /// The file system that holds the directory; none is unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskUsage {
-    /// Size.
+    /// What is used and what is free; blocks that are kept for root are neither.
     pub bytes_total: Option<u64>,
     /// Free for this user.
     pub bytes_free: Option<u64>,

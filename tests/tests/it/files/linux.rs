@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use super::world::{Call, PLENTY, World, drive, everything_old, names, old, set_mtime, walk, young};
 
-fn disk() -> (World, PathBuf) {
+pub(super) fn disk() -> (World, PathBuf) {
     let root = tempfile::tempdir().expect("a temporary directory");
     let path = root.path().to_owned();
     (World::Disk(root), path)

@@ -5,6 +5,7 @@
 mod agreement;
 mod linux;
 mod moves;
+mod usage;
 mod world;
 
 use sereno_core::ports::files::{Allowance, DiskUsage, FilesError, Removal, Span};
