@@ -44,8 +44,9 @@ const ROUNDS: [&str; 3] = ["daily", "weekly", "monthly"];
 /// The job that only measures.
 const MEASURING: &str = "capacity-check";
 
-/// The folder of the storage of backups.
+/// The folders of the storages of backups and archives.
 const BACKUPS: &str = "backups";
+const ARCHIVE: &str = "archive";
 
 /// Says that a folder is the demo's own and may be made anew.
 const MARKER: &str = ".made-by-sereno-demo";
@@ -520,7 +521,7 @@ async fn make(folder: &Path, world: &World, data: &Data) -> anyhow::Result<()> {
         .replace("{scratch}", &scratch);
     fs::write(folder.join(FILE_NAME), configuration).context("could not write the configuration")?;
     // No storage makes its own folder.
-    for storage in [BACKUPS, usage::REPORTS] {
+    for storage in [BACKUPS, ARCHIVE, usage::REPORTS] {
         fs::create_dir(folder.join(storage)).with_context(|| format!("could not make {storage}"))?;
     }
     make_files(folder, &world.files())?;
