@@ -26,14 +26,14 @@ grant = { directory.logs = ["read", "rename", "compress", "remove"], writer.app 
 "#;
 
 /// Writes numbers, a line each, and opens its log anew when it is told.
-const WRITER: &str = r#"
+const WRITER: &str = r"
 trap 'exec 3>>logs/app.log' HUP
 trap 'echo $n > last; exit' TERM
 n=0
 exec 3>>logs/app.log
 echo $$ > app.pid.new; mv app.pid.new app.pid
 while :; do n=$((n+1)); echo $n >&3; done
-"#;
+";
 
 struct Writer(Child);
 
