@@ -374,7 +374,7 @@ mod tests {
         for nobodys in [
             "sereno:plugin/files@0.2.0",
             "sereno:plugin/files@0.1.1",
-            "sereno:plugin/backup@0.1.0",
+            "sereno:plugin/restore@0.1.0",
             "sereno:plugin/files",
             "wasi:cli/exit@0.3.0",
             "wasi:filesystem/types@0.2.9",

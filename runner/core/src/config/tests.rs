@@ -448,10 +448,14 @@ fn a_step_that_deletes_comes_after_every_earlier_backup_unless_it_says_otherwise
         r#"version = 1
 [directory.temp]
 path = "temp"
+[database.app]
+url = "sqlite://app.db"
 [job.backup]
 plugin = "backup"
+grant = { database.app.whole = ["backup"] }
 [job.second-backup]
 plugin = "backup"
+grant = { database.app.whole = ["backup"] }
 [job.look]
 plugin = "capacity-check"
 grant = { directory.temp = ["read"] }

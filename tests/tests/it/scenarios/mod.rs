@@ -235,7 +235,8 @@ impl Play {
                     .cloned();
                 same("files", files.iter().cloned(), there, wrong);
                 for (path, looks) in now.files.iter().filter(|(path, _)| !path.ends_with('/')) {
-                    if self.look.files.get(path) != Some(looks) {
+                    // One that is new was named by the step.
+                    if self.look.files.get(path).is_some_and(|before| before != looks) {
                         wrong.push(format!("{path} stayed and is another: {looks}"));
                     }
                 }
