@@ -232,7 +232,13 @@ mod tests {
         drop((running, stdin));
         // Its end of the pipe closes when the last of the group is gone.
         assert_eq!(stdout.read(&mut said).await.expect("the end"), 0);
-        let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(state.is_empty() || state.contains(") Z"), "{state}");
+        // A process that ends closes its files before it counts as gone.
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let is_gone = |state: &str| state.is_empty() || state.contains(") Z");
+        let started = std::time::Instant::now();
+        while !is_gone(&state()) && started.elapsed() < std::time::Duration::from_secs(10) {
+            tokio::task::yield_now().await;
+        }
+        assert!(is_gone(&state()), "{}", state());
     }
 }
