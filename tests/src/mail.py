@@ -1,4 +1,5 @@
-# See mail.rs.
+# The mail server of mail.rs: speaks SMTP with or without TLS, and prints each letter as a line of JSON. Keeps nothing, sends
+# nothing on.
 import asyncio, datetime, ipaddress, json, ssl, sys
 from email import message_from_bytes
 from email.header import decode_header, make_header

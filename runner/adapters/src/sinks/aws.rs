@@ -25,7 +25,9 @@ pub(super) async fn publish(
 ) -> Result<(), SinkError> {
     let region = topic.split(':').nth(3).filter(|region| !region.is_empty());
     let Some(region) = region else {
-        return Err(SinkError::new("its topic is no ARN"));
+        return Err(SinkError::new(
+            "its `topic` is no ARN; `aws sns list-topics` prints them",
+        ));
     };
     let service = Service::new("sns", Some(region.to_owned()), endpoint);
     let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];

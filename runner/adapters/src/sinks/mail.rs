@@ -58,7 +58,7 @@ impl Post {
     fn letter(&self, message: &Message) -> Result<Letter, SinkError> {
         let mailbox = |text: &str| {
             text.parse::<Mailbox>()
-                .map_err(|_| SinkError::new("an address of the sink is none"))
+                .map_err(|_| SinkError::new("its `from` or one of its `to` is no mail address: `ops@example.com` or `Name <ops@example.com>`"))
         };
         let from = mailbox(&self.from)?;
         // The same at every try, so that a reader's program shows a letter that came twice once.
@@ -82,7 +82,7 @@ impl Post {
             // An address of version 6 has colons of its own, in brackets.
             Some((host, port)) if !port.ends_with(']') => match port.parse() {
                 Ok(port) => Ok((host.to_owned(), port)),
-                Err(_) => Err(SinkError::new("the port of the sink's mail server is none")),
+                Err(_) => Err(SinkError::new("its `server` is neither `HOST` nor `HOST:PORT`")),
             },
             _ => Ok((self.server.clone(), self.security.port())),
         }
