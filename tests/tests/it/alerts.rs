@@ -1,7 +1,7 @@
 //! Gauges, alerts and the outbox from end to end: real plugins measure real directories, and a real HTTP server takes
 //! the messages.
 //!
-//! What ledgers promise for them is `watch`; when a gauge fires is `core::gauge`.
+//! What ledgers promise for them is `ledger::watch`; when a gauge fires is `core::gauge`.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -14,11 +14,10 @@ use serde::Deserialize;
 const LINES_MAX: usize = 700;
 
 /// One subject each, and all of it: a conformance suite or a plugin's decisions with their tests.
-const LONG: [&str; 4] = [
+const LONG: [&str; 3] = [
     "tests/tests/it/database/mod.rs",
     "tests/tests/it/database/postgres.rs",
     "tests/tests/it/files/mod.rs",
-    "tests/tests/it/ledger.rs",
 ];
 
 #[derive(Deserialize)]

@@ -131,7 +131,7 @@ pub enum Settled {
     Overtaken,
 }
 
-/// Kept by every ledger. Implementations pass `watch::` of the integration tests.
+/// Kept by every ledger. Implementations pass `ledger::watch` of the integration tests.
 #[async_trait]
 pub trait Watch: Send + Sync {
     /// Appends `events` as [`super::ledger::Ledger::append`] does, and writes `after`, in one transaction.

@@ -11,25 +11,12 @@ use sereno_core::run::{Mode, Outcome, RunEvent};
 use sereno_core::value::Instant;
 use sereno_tests::house::House;
 
-use crate::ledger::{Home, at, begun, id, job, new_run, report};
+use super::{Home, at, begun, every_home, id, job, new_run, report};
 
 const DAY: Duration = Duration::from_hours(24);
 
 fn midnight() -> Instant {
     at("2026-11-24T00:00:00Z")
-}
-
-macro_rules! every_home {
-    ($($test:ident)+) => { every_home! { @home memory: $($test)+ } every_home! { @home sqlite_in_memory: $($test)+ }
-        every_home! { @home sqlite_file: $($test)+ } every_home! { @home postgres: $($test)+ } };
-    (@home $home:ident: $($test:ident)+) => {
-        mod $home {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test(super::Home::$home().await).await;
-            })+
-        }
-    };
 }
 
 every_home! {

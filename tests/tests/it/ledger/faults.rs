@@ -1,7 +1,7 @@
 //! What a ledger that outlives its process does when something goes wrong: full disks, dead processes, other
 //! versions, dropped futures.
 //!
-//! What it promises when nothing does is `ledger`.
+//! What it promises when nothing does is its neighbours.
 
 use std::env;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ use sereno_core::run::{Outcome, RunEvent, RunState};
 use sereno_tests::postgres::Cluster;
 use sqlx::{Connection, PgConnection, SqliteConnection};
 
-use crate::ledger::{Home, at, begun, eprintln, id, log, new_run, open, report, start};
+use super::{Home, at, begun, eprintln, id, log, new_run, open, report, start};
 
 const BALLAST_BYTES: u64 = 8 << 20;
 
@@ -152,7 +152,7 @@ async fn a_kill_leaves_whole_batches_in_sqlite() {
     kill_victims(
         &home,
         &url,
-        "ledger_faults::a_kill_leaves_whole_batches_in_sqlite",
+        "ledger::faults::a_kill_leaves_whole_batches_in_sqlite",
     )
     .await;
 }
@@ -166,7 +166,7 @@ async fn a_kill_leaves_whole_batches_in_postgres() {
     kill_victims(
         &home,
         &home.url,
-        "ledger_faults::a_kill_leaves_whole_batches_in_postgres",
+        "ledger::faults::a_kill_leaves_whole_batches_in_postgres",
     )
     .await;
 }

@@ -17,7 +17,7 @@ use sereno_core::report::{Measurement, Severity};
 use sereno_core::run::{Outcome, RunEvent, RunState};
 use sereno_core::value::Instant;
 
-use crate::ledger::{Home, at, begun, id, new_run, report};
+use super::{Home, at, begun, every_home, id, new_run, report};
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -104,19 +104,6 @@ fn names(outgoing: &[Outgoing]) -> Vec<&str> {
 async fn claim(ledger: &Arc<dyn Ledger>, now: Instant) -> Vec<Outgoing> {
     let until = now + Duration::from_mins(1);
     ledger.claim(now, now, until, 100).await.unwrap()
-}
-
-macro_rules! every_home {
-    ($($test:ident)+) => { every_home! { @home memory: $($test)+ } every_home! { @home sqlite_in_memory: $($test)+ }
-        every_home! { @home sqlite_file: $($test)+ } every_home! { @home postgres: $($test)+ } };
-    (@home $home:ident: $($test:ident)+) => {
-        mod $home {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() {
-                super::$test(super::Home::$home().await).await;
-            })+
-        }
-    };
 }
 
 every_home! {
