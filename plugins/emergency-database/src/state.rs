@@ -110,8 +110,8 @@ impl State {
     pub(crate) fn idle(&self, params: &Params) -> Vec<&Connection> {
         let mut found = self.those(params, |one, state| {
             state == "idle"
-                && (is_among(&params.idle_users, &one.user)
-                    || is_among(&params.idle_applications, &one.application))
+                && (text::is_among(&params.idle_users, &one.user)
+                    || text::is_among(&params.idle_applications, &one.application))
         });
         found.sort_by_key(|one| (one.state_changed, one.pid));
         found
@@ -120,9 +120,9 @@ impl State {
     fn those(&self, params: &Params, is_meant: impl Fn(&Connection, &str) -> bool) -> Vec<&Connection> {
         let may_go = |one: &&Connection| {
             one.kept.is_none()
-                && !is_among(&params.keep_users, &one.user)
-                && !is_among(&params.keep_applications, &one.application)
-                && !is_among(&params.keep_clients, &one.client)
+                && !text::is_among(&params.keep_users, &one.user)
+                && !text::is_among(&params.keep_applications, &one.application)
+                && !text::is_among(&params.keep_clients, &one.client)
         };
         let meant = |one: &&Connection| one.state.as_deref().is_some_and(|state| is_meant(one, state));
         self.connections.iter().filter(may_go).filter(meant).collect()
@@ -164,9 +164,9 @@ impl State {
         let open = match connection.transaction_started {
             Some(_) => format!(
                 ", its transaction open for {}",
-                about(self.age(connection.transaction_started))
+                text::about(self.age(connection.transaction_started))
             ),
-            None => format!(" for {}", about(self.age(connection.state_changed))),
+            None => format!(" for {}", text::about(self.age(connection.state_changed))),
         };
         format!(
             "process {} ({} from {}{application}), {state}{open}",
@@ -182,29 +182,6 @@ pub(crate) fn dead_percent(table: &TableStatistics) -> Option<f64> {
         .filter(|dead| *dead >= DEAD_ROWS_MIN && !table.partitioned)?;
     let rows = table.rows_estimate.unwrap_or(0).saturating_add(dead);
     Some(dead as f64 * 100.0 / rows as f64)
-}
-
-fn is_among(patterns: &[String], name: &str) -> bool {
-    let name = name.to_lowercase();
-    patterns.iter().any(|pattern| {
-        let pattern = pattern.to_lowercase();
-        match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == pattern,
-        }
-    })
-}
-
-/// In the largest unit of which there are two.
-pub(crate) fn about(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (size, unit) = match seconds {
-        0..120 => (1, "s"),
-        120..7_200 => (60, "min"),
-        7_200..172_800 => (3_600, "h"),
-        _ => (86_400, "days"),
-    };
-    format!("{} {unit}", text::count(seconds / size))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use sereno_plugin::{
 
 use crate::Params;
 use crate::place::Place;
-use crate::state::{self, State, about};
+use crate::state::{self, State};
 
 /// Connections asked for at once.
 const PAGE: u32 = 500;
@@ -144,7 +144,7 @@ impl<H: DatabaseRead + DatabaseUpkeep + Measurements + Log> Task<'_, H> {
                 let text = format!(
                     "step 5 is left out: VACUUM could remove no row that died since {} began, {} ago",
                     holder.what,
-                    about(
+                    text::about(
                         holder
                             .since
                             .map_or_else(Default::default, |since| state.now.since(since))
@@ -402,9 +402,11 @@ impl<H: DatabaseRead + DatabaseUpkeep + Measurements + Log> Task<'_, H> {
                 let age = statistics.last_analyze.map(|last| now.since(last));
                 match age {
                     None => Some((f64::MAX, table, "never analyzed".to_owned())),
-                    Some(age) if age >= self.params.analyzed_within => {
-                        Some((age.as_secs_f64(), table, format!("analyzed {} ago", about(age))))
-                    }
+                    Some(age) if age >= self.params.analyzed_within => Some((
+                        age.as_secs_f64(),
+                        table,
+                        format!("analyzed {} ago", text::about(age)),
+                    )),
                     Some(_) => None,
                 }
             }

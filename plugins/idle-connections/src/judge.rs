@@ -48,8 +48,8 @@ pub(crate) fn judge(
     let Some(since) = connection.state_changed else {
         return Verdict::Leave;
     };
-    let is_meant = (params.users.is_empty() || is_among(&params.users, &connection.user))
-        && (params.applications.is_empty() || is_among(&params.applications, &connection.application));
+    let is_meant = (params.users.is_empty() || text::is_among(&params.users, &connection.user))
+        && (params.applications.is_empty() || text::is_among(&params.applications, &connection.application));
     if !is_meant || since > context.cutoff(over) {
         return Verdict::Leave;
     }
@@ -78,8 +78,9 @@ fn state(connection: &Connection) -> Option<States> {
 }
 
 fn kept(connection: &Connection, params: &Params) -> Option<String> {
-    let listed =
-        |list: &[String], name: &str, param: &str| is_among(list, name).then(|| format!("in `{param}`"));
+    let listed = |list: &[String], name: &str, param: &str| {
+        text::is_among(list, name).then(|| format!("in `{param}`"))
+    };
     connection
         .kept
         .clone()
@@ -92,18 +93,6 @@ fn kept(connection: &Connection, params: &Params) -> Option<String> {
             )
         })
         .or_else(|| listed(&params.keep_clients, &connection.client, "keep_clients"))
-}
-
-/// Case does not matter: poolers write their names as they like.
-fn is_among(patterns: &[String], name: &str) -> bool {
-    let name = name.to_lowercase();
-    patterns.iter().any(|pattern| {
-        let pattern = pattern.to_lowercase();
-        match pattern.strip_suffix('*') {
-            Some(start) => name.starts_with(start),
-            None => name == pattern,
-        }
-    })
 }
 
 impl Idle {
@@ -119,7 +108,7 @@ impl Idle {
             1 => ", and 1 connection waits for it".to_owned(),
             many => format!(", and {} connections wait for it", text::count(many as u64)),
         };
-        format!("{state} for {}{blocks}", about(now.since(self.since)))
+        format!("{state} for {}{blocks}", text::about(now.since(self.since)))
     }
 }
 
@@ -133,18 +122,6 @@ pub(crate) fn who(connection: &Connection) -> String {
         "process {} ({} from {}{application})",
         connection.pid, connection.user, connection.client
     )
-}
-
-/// Rounded down to the largest unit of which there are two: nobody wants the milliseconds.
-pub(crate) fn about(duration: std::time::Duration) -> String {
-    let seconds = duration.as_secs();
-    let (size, unit) = match seconds {
-        0..120 => (1, "s"),
-        120..7_200 => (60, "min"),
-        7_200..172_800 => (3_600, "h"),
-        _ => (86_400, "days"),
-    };
-    format!("{} {unit}", text::count(seconds / size))
 }
 
 #[cfg(test)]
@@ -304,7 +281,8 @@ pub(crate) mod tests {
 
     #[test]
     fn times_are_told_in_a_unit_of_which_there_are_two() {
-        let shown = [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(|s| about(Duration::from_secs(s)));
+        let shown =
+            [0, 119, 120, 7_199, 7_200, 172_799, 172_800].map(|s| text::about(Duration::from_secs(s)));
         assert_eq!(
             shown,
             ["0 s", "119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]

@@ -56,6 +56,30 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
+/// `90 s`, `15 min`, `47 h`, `3 days`: rounded down to the largest unit of which there are two, where nobody wants the rest.
+pub fn about(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (size, unit) = match seconds {
+        0..120 => (1, "s"),
+        120..7_200 => (60, "min"),
+        7_200..172_800 => (3_600, "h"),
+        _ => (86_400, "days"),
+    };
+    format!("{} {unit}", count(seconds / size))
+}
+
+/// True when a pattern is `name`, or ends in `*` and `name` begins with the rest. Case does not matter.
+pub fn is_among(patterns: &[String], name: &str) -> bool {
+    let name = name.to_lowercase();
+    patterns.iter().any(|pattern| {
+        let pattern = pattern.to_lowercase();
+        match pattern.strip_suffix('*') {
+            Some(start) => name.starts_with(start),
+            None => name == pattern,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +96,21 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(86_400)), "1 day");
         assert_eq!(duration(Duration::from_secs(5_400)), "90 min");
         assert_eq!(duration(Duration::from_millis(1_500)), "1500 ms");
+    }
+
+    #[test]
+    fn about_is_rounded_down_to_a_unit_of_which_there_are_two() {
+        let of = |seconds| about(Duration::from_secs(seconds));
+        assert_eq!(
+            [of(119), of(120), of(7_199), of(7_200), of(172_799), of(172_800)],
+            ["119 s", "2 min", "119 min", "2 h", "47 h", "2 days"]
+        );
+    }
+
+    #[test]
+    fn a_pattern_is_a_name_or_its_beginning_in_any_case() {
+        let patterns = ["pgbouncer".to_owned(), "Backup*".to_owned()];
+        assert!(is_among(&patterns, "PgBouncer") && is_among(&patterns, "backup-nightly"));
+        assert!(!is_among(&patterns, "pgbouncer2") && !is_among(&patterns, "my-backup"));
     }
 }
