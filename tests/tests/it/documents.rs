@@ -261,6 +261,18 @@ fn every_recipe_that_a_document_names_is_there() {
     assert!(named > 0, "CONTRIBUTING.md names some");
 }
 
+#[test]
+fn the_readme_leads_to_the_page_of_every_plugin() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    for entry in fs::read_dir(root().join("plugins")).unwrap() {
+        let folder = entry.unwrap().path();
+        if folder.join("plugin.toml").is_file() {
+            let page = format!("(plugins/{}/README.md)", folder.file_name().unwrap().display());
+            assert!(readme.contains(&page), "the readme has no link to {page}");
+        }
+    }
+}
+
 /// What the readme shows of the demo's end is what the demo prints.
 #[test]
 fn the_demo_ends_as_the_readme_says() {
