@@ -129,7 +129,7 @@ fn may_use(folder: &str, other: &str) -> bool {
     let pack = other == "plugins/sdk/pack";
     match folder {
         "runner/core" => false,
-        "runner/engine" | "runner/adapters" => other == "runner/core",
+        "runner/engine" | "runner/adapters" | "runner/triggers" => other == "runner/core",
         "runner/cli" => other.starts_with("runner/") || pack,
         "tests" => true,
         _ if folder.starts_with("plugins/sdk") => other.starts_with("plugins/sdk"),
@@ -149,6 +149,7 @@ fn crates_use_only_what_their_place_allows() {
         "runner/core",
         "runner/engine",
         "runner/adapters",
+        "runner/triggers",
         "runner/cli",
         "plugins/sdk",
         "tests",
