@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::grant::Verb;
 use crate::job::Job;
-use crate::name::{JobName, RoundName};
+use crate::name::{JobName, RoundName, SinkName};
 use crate::report::StepReport;
 use crate::run::Outcome;
 use crate::schedule::Schedule;
@@ -20,6 +20,8 @@ pub struct Round {
     pub schedule: Option<Schedule>,
     /// No step starts later than this after its beginning; none: whenever it is its turn.
     pub window: Option<Duration>,
+    /// Where messages go about steps that were not started.
+    pub sinks: Vec<SinkName>,
     /// In their order.
     pub steps: Vec<Step>,
 }
@@ -182,7 +184,7 @@ mod tests {
                 job: name(place),
                 after: if place == 0 { Vec::new() } else { after.iter().map(|index| name(index.index(place))).collect() },
             }).collect();
-            let round = Round { name: "nightly".parse().unwrap(), schedule: None, window: None, steps: plan };
+            let round = Round { name: "nightly".parse().unwrap(), schedule: None, window: None, sinks: Vec::new(), steps: plan };
             let mut so_far: Vec<StepReport> = Vec::new();
             loop {
                 let place = so_far.len();

@@ -15,6 +15,7 @@ use sereno_core::dispatch::deliver;
 use sereno_core::gauge::{GaugeState, Level};
 use sereno_core::ports::watch::{LetterState, OutboxQuery};
 use sereno_core::report::Severity;
+use sereno_core::run::{Reason, RunRequest, Work};
 use sereno_tests::house::{House, plugins_folder, program};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -345,6 +346,59 @@ heartbeat = \"beat\"
     let told = asked.iter().find(|one| one.line == "POST /hook").unwrap();
     let told: Json = serde_json::from_str(&told.body).unwrap();
     assert_eq!(brief(&[told]), [("resolved".to_owned(), "job.clean".to_owned())]);
+}
+
+#[tokio::test]
+async fn a_round_tells_which_of_its_jobs_it_did_not_start_and_nothing_that_they_tell() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start().await;
+    let text = format!(
+        "{CONFIGURATION}
+[directory.gone]
+path = \"gone\"
+[job.clean]
+plugin = \"temp-files\"
+params = {{ directory = \"gone\", older_than = \"48h\" }}
+grant = {{ directory.gone = [\"read\", \"remove\"] }}
+[round.nightly]
+schedule = \"0 4 * * *\"
+window = \"1h\"
+jobs = [\"clean\", {{ job = \"capacity\", after = [\"clean\"] }}]
+"
+    );
+    let house = house(&text, folder.path(), &server);
+    let late = async |hours| {
+        house.clock.advance(Duration::from_mins(1));
+        let request = RunRequest {
+            reason: Reason::Tick,
+            scheduled_at: Some(house.services.clock.now() - chrono::TimeDelta::hours(hours)),
+            ..RunRequest::manual("round:nightly".parse::<Work>().unwrap())
+        };
+        house.submit(request).await.unwrap().outcome.label()
+    };
+    let told = || {
+        let mut told = brief(&server.messages());
+        told.sort_unstable();
+        let owned = |(kind, subject): (String, String)| format!("{kind} {subject}");
+        told.into_iter().map(owned).collect::<Vec<_>>()
+    };
+    // Two nights without a window: one message.
+    assert_eq!(late(2).await, "skipped(stale)");
+    let messages = server.messages();
+    assert_eq!(
+        brief(&messages),
+        [("firing".to_owned(), "round.nightly".to_owned())]
+    );
+    let text = messages[0]["text"].as_str().unwrap();
+    assert!(text.contains("its window ended"), "{text}");
+    assert_eq!(late(2).await, "skipped(stale)");
+    assert_eq!(told(), Vec::<String>::new());
+    // The first job fails and says so itself; the round says what that kept from starting.
+    assert_eq!(late(0).await, "usage");
+    assert_eq!(told(), ["firing job.clean", "firing round.nightly"]);
+    fs::create_dir(folder.path().join("gone")).unwrap();
+    assert_eq!(late(0).await, "succeeded");
+    assert_eq!(told(), ["resolved job.clean", "resolved round.nightly"]);
 }
 
 #[tokio::test]

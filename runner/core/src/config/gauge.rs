@@ -138,8 +138,8 @@ pub(super) static ALERTS: Shape = Shape {
         name: "sinks",
         kind: Kind::List(&Kind::Parsed(&texts::SINK_NAME)),
         presence: Presence::Default("[]"),
-        doc: "Where messages go about runs that were refused or failed, and about gauges and jobs that name no sinks \
-              of their own.",
+        doc: "Where messages go about runs that were refused or failed, and about gauges, jobs and rounds that name \
+              no sinks of their own.",
     }],
 };
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::diagnostic::{Diagnostic, did_you_mean};
 use super::document::{Entry, Node};
 use super::shape::{Key, Kind, Presence, Shape};
-use super::texts;
+use super::{sink, texts};
 use crate::job::{Config, Job};
 use crate::name::{JobName, RoundName};
 use crate::round::{Round, Step, after_by_default};
@@ -31,6 +31,13 @@ pub(super) static ROUND: Shape = Shape {
             presence: Presence::Optional,
             doc: "No step starts later than this after the scheduled time (by hand: after the start), and one under way \
                   must end by then.",
+        },
+        Key {
+            name: "sinks",
+            kind: Kind::List(&Kind::Parsed(&texts::SINK_NAME)),
+            presence: Presence::Optional,
+            doc: "Where messages go when it leaves steps out, and when it is whole again; what becomes of the steps \
+                  themselves is their jobs' to tell. By default the sinks of `[alerts]`.",
         },
         Key {
             name: "jobs",
@@ -147,12 +154,14 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
         });
         earlier.push(job);
     }
+    let sinks = sink::named(node.get("sinks"), config, mistakes);
     Some(Round {
         name: entry.key.parse().ok()?,
         schedule: node
             .text_of("schedule")
             .and_then(|text| Schedule::parse(text).ok()),
         window: node.text_of("window").and_then(|text| parse_duration(text).ok()),
+        sinks: sinks.unwrap_or_else(|| config.alert_sinks.clone()),
         steps,
     })
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::judge::{gauges, job_alerts, letters_of};
+use super::judge::{gauges, letters_of, work_alerts};
 use super::{DispatchError, Services};
 use crate::alert::MessageKind;
 use crate::ports::ledger::{LedgerError, RunRow};
@@ -97,7 +97,7 @@ async fn aftermath(services: &Services, row: &RunRow, report: &Report) -> Result
         after.measurements.clone_from(&report.measurements);
         gauges(services, report, &mut after).await?;
     }
-    job_alerts(services, row, report, &mut after).await?;
+    work_alerts(services, row, report, &mut after).await?;
     Ok(after)
 }
 

@@ -1,6 +1,7 @@
 //! What a run's readings and its outcome mean for gauges and alerts: new standings, and messages about what changed.
 //!
-//! Each job has one standing: a job that fails every night is told once, and once more when it succeeds again.
+//! Each job and each round has one standing: a job that fails every night is told once, and once more when it succeeds
+//! again. A round tells only what its jobs cannot: which of them it did not start.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use crate::name::SinkName;
 use crate::ports::ledger::{LedgerError, RunRow};
 use crate::ports::watch::{Aftermath, Letter, MeasurementQuery, Standing};
 use crate::report::{Measurement, Report, Severity};
-use crate::run::{Mode, Outcome, Reason, Refusal, digest};
+use crate::run::{Mode, Outcome, Reason, Refusal, Work, digest};
 use crate::trend::{SAMPLE_EVERY, SAMPLES_MAX, Trend, WINDOW};
 use crate::value::Instant;
 
@@ -197,7 +198,7 @@ fn about_gauge(
     }
 }
 
-/// What is wrong with a job, as far as it was told.
+/// What is wrong with a job or a round, as far as it was told.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Open {
     /// How its last run ended that ended badly.
@@ -214,28 +215,37 @@ struct Told {
     since: Instant,
 }
 
-/// Holds how the run ended against what was told of its job.
-pub(super) async fn job_alerts(
+/// Holds how the run ended against what was told of its job or round.
+pub(super) async fn work_alerts(
     services: &Services,
     row: &RunRow,
     report: &Report,
     after: &mut Aftermath,
 ) -> Result<(), LedgerError> {
-    // A round says nothing of its own: each of its jobs does.
-    let Some(job) = row.work.job().and_then(|job| services.config.jobs.get(job)) else {
-        return Ok(());
+    let config = &services.config;
+    let (sinks, bad) = match &row.work {
+        Work::Job(name) => {
+            let Some(job) = config.jobs.get(name) else {
+                return Ok(());
+            };
+            if let Some(sink) = job.heartbeat.as_ref().filter(|_| row.mode == Mode::Apply)
+                && let Some(kind) = pulse(&report.outcome)
+            {
+                let message = heartbeat(services, report, kind);
+                letters_of(&message, std::slice::from_ref(sink), &mut after.letters);
+            }
+            (&job.sinks, alarming(row, job.retries, &report.outcome))
+        }
+        Work::Round(name) => match config.rounds.get(name) {
+            Some(round) => (&round.sinks, is_left_undone(row, report)),
+            None => return Ok(()),
+        },
     };
-    if let Some(sink) = job.heartbeat.as_ref().filter(|_| row.mode == Mode::Apply)
-        && let Some(kind) = pulse(&report.outcome)
-    {
-        let message = heartbeat(services, report, kind);
-        letters_of(&message, std::slice::from_ref(sink), &mut after.letters);
-    }
-    if job.sinks.is_empty() {
+    if sinks.is_empty() {
         return Ok(());
     }
+    let name = row.work.name();
     let subject = subject(row);
-    let bad = alarming(row, job.retries, &report.outcome);
     let well = row.mode == Mode::Apply && report.outcome == Outcome::Succeeded;
     let critical: BTreeMap<&str, (&str, Option<&str>)> = report
         .findings()
@@ -271,7 +281,7 @@ pub(super) async fn job_alerts(
     let label = report.outcome.label();
     if bad && open.run.as_ref().is_none_or(|told| told.about != label) {
         let since = open.run.as_ref().map_or(report.ended_at, |told| told.since);
-        let title = format!("{} ended {label}", job.name);
+        let title = format!("{name} ended {label}");
         let next = Some(format!("sereno runs show {}", row.id));
         let text = report.outcome.text().unwrap_or(&label).to_owned();
         messages.push(say(
@@ -286,7 +296,7 @@ pub(super) async fn job_alerts(
         open.run = Some(Told { about: label, since });
     }
     if let Some(told) = open.run.take_if(|_| well) {
-        let title = format!("{} succeeded again", job.name);
+        let title = format!("{name} succeeded again");
         let text = format!("It had ended {}.", told.about);
         messages.push(say(
             MessageKind::Resolved,
@@ -301,7 +311,7 @@ pub(super) async fn job_alerts(
     for (code, (text, next)) in &critical {
         if !open.findings.contains_key(*code) {
             let about = format!("finding({code})");
-            let title = format!("{} found {code}", job.name);
+            let title = format!("{name} found {code}");
             let next = next.map(str::to_owned);
             messages.push(say(
                 MessageKind::Firing,
@@ -325,7 +335,7 @@ pub(super) async fn job_alerts(
             .collect();
         for code in gone {
             if let Some(told) = open.findings.remove(&code) {
-                let title = format!("{} no longer finds {code}", job.name);
+                let title = format!("{name} no longer finds {code}");
                 messages.push(say(
                     MessageKind::Resolved,
                     &told.about,
@@ -346,16 +356,27 @@ pub(super) async fn job_alerts(
         });
     }
     for message in &messages {
-        letters_of(message, &job.sinks, &mut after.letters);
+        letters_of(message, sinks, &mut after.letters);
     }
     Ok(())
 }
 
 fn subject(row: &RunRow) -> String {
+    let kind = match &row.work {
+        Work::Job(_) => "job",
+        Work::Round(_) => "round",
+    };
     match &row.shard {
-        Some(shard) => format!("job.{}.{shard}", row.work.name()),
-        None => format!("job.{}", row.work.name()),
+        Some(shard) => format!("{kind}.{}.{shard}", row.work.name()),
+        None => format!("{kind}.{}", row.work.name()),
     }
+}
+
+/// What none of a round's jobs can tell: that they were not started.
+fn is_left_undone(row: &RunRow, report: &Report) -> bool {
+    let is_over = report.outcome != Outcome::Cancelled && report.outcome != Outcome::Interrupted;
+    let nobody_told = report.steps.is_empty() && alarming(row, 0, &report.outcome);
+    row.mode == Mode::Apply && is_over && (nobody_told || report.steps.iter().any(|step| step.run.is_none()))
 }
 
 /// Whether somebody is told that a run ended so. A plan by hand is read by whoever made it; what a carrier delivers
