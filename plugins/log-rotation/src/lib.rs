@@ -1,9 +1,7 @@
 //! The plugin `log-rotation`: rotates logs, compresses what nobody writes any more, and keeps it for so long and so many.
 //!
-//! Only glue; what it does is in `task`, what a file's name says is in `name`, what it takes in `plugin.toml`.
+//! Only glue; what it does is in `task`, what it takes in `plugin.toml`. What a file's name says the SDK knows.
 
-mod logs;
-mod name;
 mod task;
 
 use sereno_plugin::{Context, Failure, Host, Outcome};

@@ -6,13 +6,12 @@
 
 use std::time::Duration;
 
+use sereno_plugin::logs::{self, File, Log, Logs, Name, Rotated};
 use sereno_plugin::{
     Context, Error, Failure, FileFilter, Files, Finding, Instant, Measurement, Measurements, NotifyWriter,
     Outcome, Report, Unit, target, text,
 };
 
-use crate::logs::{File, Log, Logs};
-use crate::name::Rotated;
 use crate::{Do, Params, Rotate};
 
 /// Entries of one listing: few enough for one answer of the host.
@@ -106,16 +105,13 @@ impl<H: Files + NotifyWriter + Measurements> Task<'_, H> {
 
     /// The logs and everything that was rotated from them, of any age.
     fn files(&self) -> FileFilter {
-        let globs = self.params.include.iter();
-        let more = |glob: &String| [glob.clone(), format!("{glob}-*"), format!("{glob}.*")];
         let mut exclude = self.params.exclude.clone();
-        // A copy on its way.
-        exclude.extend(["*.partial".to_owned(), "**/*.partial".to_owned()]);
+        exclude.extend(logs::unfinished());
         FileFilter {
             older_than: None,
             // A rename changes the ctime, a compression the btime; neither makes a log's lines younger.
             age_by: vec!["mtime".to_owned()],
-            include: globs.flat_map(more).collect(),
+            include: logs::globs(&self.params.include),
             exclude,
             recursive: true,
             directory_as_unit: false,
@@ -448,7 +444,7 @@ fn rotated(logs: &mut Logs, path: &str, to: String, now: Instant) {
     if let Some(log) = logs.by_path.get_mut(path) {
         let bytes = log.live.take().unwrap_or_default();
         log.files.push(File {
-            name: crate::name::Name::read(&to),
+            name: Name::read(&to),
             path: to,
             written: now,
             bytes,

@@ -33,6 +33,7 @@ pub mod glue;
 mod host;
 mod insight;
 mod instant;
+pub mod logs;
 mod outcome;
 pub mod params;
 pub mod target;

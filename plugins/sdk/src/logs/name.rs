@@ -1,26 +1,26 @@
 //! What a file's name says: which log it belongs to, whether it is rotated, and when.
 //!
-//! It knows the names that log programs give (`app.log.1`, `app.log-20261124`, `app-2026-11-24.log`) and its own
+//! It knows the names that log programs give (`app.log.1`, `app.log-20261124`, `app-2026-11-24.log`) and the plugins' own
 //! (`app.log-2026-11-24T023000Z`). A date without a time may be today's, in which a program still writes.
 
 use std::time::Duration;
 
-use sereno_plugin::Instant;
+use crate::Instant;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What stands in a log's name in the place of a date.
 const DATE: &str = "%DATE%";
 
-/// What is compressed already, by this plugin or by another program.
+/// What is compressed already, by the host or by another program.
 const COMPRESSED: [&str; 6] = [".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip"];
 
 /// When a file was rotated, as far as its name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rotated {
+pub enum Rotated {
     /// It is the log itself.
     Not,
-    /// At this moment; only this plugin says so.
+    /// At this moment; only [`rotated`] gives such names.
     At(Instant),
     /// In it is what was written on the day that begins here.
     Day(Instant),
@@ -30,15 +30,18 @@ pub(crate) enum Rotated {
 
 /// A file's name, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Name {
+pub struct Name {
     /// The log that it belongs to, by its path: `app.log`, `app-%DATE%.log`.
-    pub(crate) log: String,
-    pub(crate) rotated: Rotated,
-    pub(crate) is_compressed: bool,
+    pub log: String,
+    /// Whether it is rotated, and when.
+    pub rotated: Rotated,
+    /// By its ending.
+    pub is_compressed: bool,
 }
 
 impl Name {
-    pub(crate) fn read(path: &str) -> Self {
+    /// Takes a path apart.
+    pub fn read(path: &str) -> Self {
         let compression = COMPRESSED.iter().find(|ending| path.ends_with(**ending));
         let plain = compression.map_or(path, |ending| &path[..path.len() - ending.len()]);
         let folder = plain.rfind('/').map_or(0, |slash| slash + 1);
@@ -60,7 +63,7 @@ impl Name {
     }
 
     /// True when whoever gave the name writes into the next file at `now`.
-    pub(crate) fn is_over(&self, now: Instant) -> bool {
+    pub fn is_over(&self, now: Instant) -> bool {
         match self.rotated {
             Rotated::Not => false,
             Rotated::At(_) | Rotated::Before => true,
@@ -69,7 +72,7 @@ impl Name {
     }
 
     /// When its last line is from, with `written` for names that do not say.
-    pub(crate) fn ended(&self, written: Instant) -> Instant {
+    pub fn ended(&self, written: Instant) -> Instant {
         match self.rotated {
             Rotated::At(at) => at,
             Rotated::Day(day) => day + DAY,
@@ -79,7 +82,7 @@ impl Name {
 }
 
 /// The name that `log` gets when it is rotated at `now`.
-pub(crate) fn rotated(log: &str, now: Instant) -> String {
+pub fn rotated(log: &str, now: Instant) -> String {
     // `2026-11-24 02:30 UTC`, or `2026-11-24 02:30:15.5 UTC`.
     let shown = now.to_string();
     let seconds = match shown.as_bytes().get(16) {
@@ -177,7 +180,7 @@ fn date(text: &str) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
-    use sereno_plugin::testing::at;
+    use crate::testing::at;
 
     use super::*;
 

@@ -1,42 +1,49 @@
 //! The logs of a directory: every file with the log that it belongs to, as they were listed once.
 //!
-//! Pure: what is done with them is decided in `task`.
+//! Pure: names, sizes and times in, an order out. Which of them are rotated, compressed or removed is the plugin's to
+//! decide, and what happens to them the host's.
+
+mod name;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sereno_plugin::{Entry, Instant};
+pub use name::{Name, Rotated, rotated};
 
-use crate::name::{Name, Rotated};
+use crate::{Entry, Instant};
 
 /// One rotated file, or one that a program writes today under a dated name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct File {
-    pub(crate) path: String,
-    pub(crate) name: Name,
+pub struct File {
+    /// Below the directory.
+    pub path: String,
+    /// The path taken apart.
+    pub name: Name,
     /// Its last write.
-    pub(crate) written: Instant,
-    pub(crate) bytes: u64,
+    pub written: Instant,
+    /// Its size.
+    pub bytes: u64,
 }
 
 impl File {
-    pub(crate) fn ended(&self) -> Instant {
+    /// When its last line is from.
+    pub fn ended(&self) -> Instant {
         self.name.ended(self.written)
     }
 }
 
 /// One log and what was rotated from it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Log {
+pub struct Log {
     /// The file that is written, if it is there; its size.
-    pub(crate) live: Option<u64>,
+    pub live: Option<u64>,
     /// The oldest first.
-    pub(crate) files: Vec<File>,
+    pub files: Vec<File>,
 }
 
 impl Log {
     /// When it was rotated last, as far as that is known.
-    pub(crate) fn rotated_last(&self) -> Option<Instant> {
+    pub fn rotated_last(&self) -> Option<Instant> {
         self.files
             .iter()
             .map(|file| match file.name.rotated {
@@ -48,7 +55,7 @@ impl Log {
     }
 
     /// True when it is to be rotated at `now`.
-    pub(crate) fn is_due(&self, now: Instant, after: Duration, max_size: u64) -> bool {
+    pub fn is_due(&self, now: Instant, after: Duration, max_size: u64) -> bool {
         let Some(bytes) = self.live.filter(|bytes| *bytes > 0) else {
             return false;
         };
@@ -61,7 +68,7 @@ impl Log {
     }
 
     /// How long ago it was rotated last at `now`; none when it never was, or when there is nothing to rotate.
-    pub(crate) fn rotation_age(&self, now: Instant, keep: Duration) -> Option<Duration> {
+    pub fn rotation_age(&self, now: Instant, keep: Duration) -> Option<Duration> {
         let age = now.since(self.rotated_last()?);
         let is_alive = match self.live {
             Some(bytes) => bytes > 0,
@@ -72,12 +79,12 @@ impl Log {
     }
 
     /// Rotated files that are over, the oldest first.
-    pub(crate) fn over(&self, now: Instant) -> impl Iterator<Item = &File> {
+    pub fn over(&self, now: Instant) -> impl Iterator<Item = &File> {
         self.files.iter().filter(move |file| file.name.is_over(now))
     }
 
     /// Which rotated files go at `now`.
-    pub(crate) fn expired(
+    pub fn expired(
         &self,
         now: Instant,
         keep: Duration,
@@ -100,18 +107,31 @@ impl Log {
     }
 }
 
+/// Globs of the logs that `include` names and of everything that was rotated from them.
+pub fn globs(include: &[String]) -> Vec<String> {
+    let more = |glob: &String| [glob.clone(), format!("{glob}-*"), format!("{glob}.*")];
+    include.iter().flat_map(more).collect()
+}
+
+/// Globs of copies that the host is still making beside their originals.
+pub fn unfinished() -> [String; 2] {
+    ["*.partial".to_owned(), "**/*.partial".to_owned()]
+}
+
 /// The logs of a directory, by their paths.
 #[derive(Debug, Default)]
-pub(crate) struct Logs {
-    pub(crate) by_path: BTreeMap<String, Log>,
+pub struct Logs {
+    /// The path of a log that is not there any more, or that never was, is what its rotated files say.
+    pub by_path: BTreeMap<String, Log>,
     /// Every path that was listed.
-    pub(crate) paths: BTreeSet<String>,
+    pub paths: BTreeSet<String>,
     /// Files whose names are no text: nobody can tell what they are.
-    pub(crate) unreadable: u64,
+    pub unreadable: u64,
 }
 
 impl Logs {
-    pub(crate) fn add(&mut self, entry: Entry) {
+    /// Notes one file, by what its name says.
+    pub fn add(&mut self, entry: Entry) {
         let Ok(path) = String::from_utf8(entry.path) else {
             self.unreadable += 1;
             return;
@@ -132,7 +152,7 @@ impl Logs {
     }
 
     /// To be called once everything was added.
-    pub(crate) fn sort(&mut self) {
+    pub fn sort(&mut self) {
         for log in self.by_path.values_mut() {
             log.files
                 .sort_by(|a, b| (a.ended(), &a.path).cmp(&(b.ended(), &b.path)));
@@ -140,8 +160,8 @@ impl Logs {
     }
 
     /// The path that `log` gets at `now`: one that nobody has. None when all are taken.
-    pub(crate) fn free_name(&self, log: &str, now: Instant) -> Option<String> {
-        let name = crate::name::rotated(log, now);
+    pub fn free_name(&self, log: &str, now: Instant) -> Option<String> {
+        let name = name::rotated(log, now);
         let is_free = |name: &String| {
             // With its copy there it would never be compressed.
             !self.paths.contains(name) && !self.paths.contains(&format!("{name}.gz"))
