@@ -15,11 +15,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use chrono::{DateTime, Utc};
 use sereno_core::dispatch::DispatchError;
 use sereno_core::name::RunId;
 use sereno_core::ports::ledger::RunQuery;
+use sereno_core::ports::watch::OutboxQuery;
 use sereno_core::report::Report;
-use sereno_core::run::{Mode, Outcome, RunRequest};
+use sereno_core::run::{Mode, Outcome, RunRequest, Work};
 use sereno_tests::house::{House, amounts};
 
 use read::{Adapter, Ask, Scenario, Step};
@@ -65,6 +67,7 @@ async fn play(scenario: &Scenario, adapter: Option<Adapter>) -> Result<()> {
         look: world.look().await?,
         house,
         world,
+        told: BTreeSet::new(),
         plans: BTreeMap::new(),
         again: BTreeMap::new(),
     };
@@ -82,6 +85,8 @@ struct Play {
     world: World,
     /// How the world looked last.
     look: Look,
+    /// The ids of all messages so far.
+    told: BTreeSet<String>,
     /// The last plan of each job, and whether the world has been left alone since.
     plans: BTreeMap<String, (Report, bool)>,
     /// What each job was last asked to change, and the label it ended with.
@@ -115,7 +120,15 @@ impl Play {
         let now = self.world.look().await?;
         let mut wrong = Vec::new();
         ended_as(ask, &ended, &mut wrong);
-        self.world_is(ask, &now, &mut wrong);
+        let alerts = self.alerts().await?;
+        same(
+            "alerts",
+            ask.alerts.iter().cloned(),
+            alerts.into_iter(),
+            &mut wrong,
+        );
+        let at = ended.as_ref().ok().map(|report| report.scheduled_at);
+        self.world_is(ask, &now, at, &mut wrong);
         if let (Ok(report), Some(plan)) = (&ended, plan)
             && report.outcome == Outcome::Succeeded
             && !report.duplicate
@@ -133,10 +146,15 @@ impl Play {
         let ended = self.house.submit(request(job, Mode::Plan, ask)?).await;
         let mut runs = self.runs().await?;
         match &ended {
-            Ok(report) => ensure!(
-                runs.pop().as_ref() == Some(&report.run),
-                "the plan is the newest run of {runs:?}"
-            ),
+            Ok(report) => {
+                let steps = report.steps.iter().rev().filter_map(|step| step.run.as_ref());
+                for run in steps.chain([&report.run]) {
+                    ensure!(
+                        runs.pop().as_ref() == Some(run),
+                        "{run} is not the newest of {runs:?}"
+                    );
+                }
+            }
             // A mistake in what was asked is only told; what kept a right request from its start is in the history.
             Err(error) if error.exit_code() == 2 => {}
             Err(error) => ensure!(
@@ -203,6 +221,16 @@ impl Play {
         Ok((ask, ended, current.then(|| plan.clone())))
     }
 
+    /// What was told since the last time.
+    async fn alerts(&mut self) -> Result<Vec<String>> {
+        let outbox = self.house.services.ledger.outbox(&OutboxQuery::default()).await?;
+        let fresh = outbox.into_iter().map(|one| one.letter);
+        Ok(fresh
+            .filter(|letter| self.told.insert(letter.id.clone()))
+            .map(|letter| format!("{} {}", letter.message.kind.label(), letter.message.subject))
+            .collect())
+    }
+
     /// All runs of the ledger, the newest last.
     async fn runs(&self) -> Result<Vec<RunId>> {
         let rows = self.house.services.ledger.runs(&RunQuery::default()).await?;
@@ -220,7 +248,8 @@ impl Play {
     }
 
     /// The rows and files that `ask` names are there and no other; of what it does not name nothing has changed.
-    fn world_is(&self, ask: &Ask, now: &Look, wrong: &mut Vec<String>) {
+    fn world_is(&self, ask: &Ask, now: &Look, at: Option<DateTime<Utc>>, wrong: &mut Vec<String>) {
+        let at = at.map(|at| at.format("%Y-%m-%dT%H%M%SZ").to_string());
         match &ask.files {
             Some(files) => {
                 let filled: BTreeSet<&str> = now
@@ -232,7 +261,10 @@ impl Play {
                     .files
                     .keys()
                     .filter(|path| !filled.contains(path.as_str()))
-                    .cloned();
+                    .map(|path| match &at {
+                        Some(at) => path.replace(at, "@{at}"),
+                        None => path.clone(),
+                    });
                 same("files", files.iter().cloned(), there, wrong);
                 for (path, looks) in now.files.iter().filter(|(path, _)| !path.ends_with('/')) {
                     // One that is new was named by the step.
@@ -327,13 +359,15 @@ impl Play {
 
 /// The request that `ask` describes. A plan is never a duplicate of a run, so it goes without the key.
 fn request(job: &str, mode: Mode, ask: &Ask) -> Result<RunRequest> {
-    job.parse::<sereno_core::name::JobName>()
-        .map_err(|error| anyhow!("{job}: {error}"))?;
+    let work: Work = job.parse().map_err(|error| anyhow!("{job}: {error}"))?;
     ensure!(
         ask.allow.is_empty() || mode == Mode::Apply,
         "only an apply lifts a guard"
     );
-    let mut request = House::request(job, mode);
+    let mut request = RunRequest {
+        mode,
+        ..RunRequest::manual(work)
+    };
     request.scheduled_at = ask.at.as_deref().map(str::parse).transpose()?;
     request.params.clone_from(&ask.params);
     request.key = ask.key.clone().filter(|_| mode == Mode::Apply);
@@ -356,8 +390,8 @@ fn ended_as(ask: &Ask, ended: &Ended, wrong: &mut Vec<String>) {
     if (label(ended), exit) != expected {
         wrong.push(format!("it was to end {expected:?}"));
     }
-    let (mut effects, mut findings, mut measured, mut words) =
-        (vec![], vec![], BTreeMap::new(), String::new());
+    let (mut effects, mut findings, mut steps, mut measured, mut words) =
+        (vec![], vec![], vec![], BTreeMap::new(), String::new());
     match ended {
         Err(error) => words = format!("{error:?}"),
         Ok(report) => {
@@ -365,6 +399,10 @@ fn ended_as(ask: &Ask, ended: &Ended, wrong: &mut Vec<String>) {
                 wrong.push(format!("duplicate: {}", report.duplicate));
             }
             words.extend(report.outcome.message());
+            steps.extend(report.steps.iter().map(|step| {
+                let outcome = step.outcome.as_ref().map(Outcome::label);
+                format!("{} {}", step.job, outcome.unwrap_or_else(|| "left".to_owned()))
+            }));
             for effect in report.effects() {
                 let (verb, on, unit) = (effect.verb, &effect.on, &effect.unit);
                 let skipped = match effect.skipped {
@@ -401,6 +439,9 @@ fn ended_as(ask: &Ask, ended: &Ended, wrong: &mut Vec<String>) {
         findings.into_iter(),
         wrong,
     );
+    if ask.steps != steps {
+        wrong.push(format!("steps: {steps:?}"));
+    }
     for expected in &ask.measured {
         let fits = expected.split_once(" = ").is_some_and(|(name, value)| {
             measured.get(name).is_some_and(|found| match (value, found) {

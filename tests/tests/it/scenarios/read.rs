@@ -81,7 +81,7 @@ pub(super) enum Step {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ask {
-    /// Which job; left out where the configuration has one.
+    /// Which job, or `round:NAME`; left out where the configuration has one job.
     pub(super) job: Option<String>,
     /// The time it is scheduled at: RFC 3339.
     pub(super) at: Option<String>,
@@ -106,6 +106,12 @@ pub(super) struct Ask {
     /// `NAME TARGET = VALUE`, where a value is a number, `unknown`, or `some` for any number above 0.
     #[serde(default)]
     pub(super) measured: Vec<String>,
+    /// `JOB OUTCOME` of a round, in their order, where one that was not started is `left`; all of them.
+    #[serde(default)]
+    pub(super) steps: Vec<String>,
+    /// `KIND SUBJECT` of the messages that it made; all of them.
+    #[serde(default)]
+    pub(super) alerts: Vec<String>,
     /// Words that the report or the error must have.
     #[serde(default)]
     pub(super) says: Vec<String>,
@@ -113,7 +119,8 @@ pub(super) struct Ask {
     pub(super) rows: Option<BTreeMap<String, Vec<String>>>,
     /// The backups that are there afterwards: `N rows`, and the level they passed, `bad` or `not looked at`.
     pub(super) backups: Option<Vec<String>>,
-    /// The files that are there afterwards, and the empty folders with a slash.
+    /// The files that are there afterwards, and the empty folders with a slash. In names of files `@{at}` is the run's
+    /// time, as plugins write it.
     pub(super) files: Option<Vec<String>>,
     /// The sessions that are still there afterwards; left out: all that were.
     pub(super) sessions: Option<Vec<String>>,
