@@ -9,6 +9,7 @@ pub mod capability;
 pub mod config;
 pub mod dispatch;
 pub mod effect;
+pub mod event;
 pub mod gauge;
 pub mod grant;
 pub mod guard;

@@ -20,6 +20,8 @@ pub struct Round {
     pub schedule: Option<Schedule>,
     /// No step starts later than this after its beginning; none: whenever it is its turn.
     pub window: Option<Duration>,
+    /// Rules and schedules whose bare events mean this round.
+    pub event_sources: Vec<String>,
     /// Where messages go about steps that were not started.
     pub sinks: Vec<SinkName>,
     /// In their order.
@@ -184,7 +186,7 @@ mod tests {
                 job: name(place),
                 after: if place == 0 { Vec::new() } else { after.iter().map(|index| name(index.index(place))).collect() },
             }).collect();
-            let round = Round { name: "nightly".parse().unwrap(), schedule: None, window: None, sinks: Vec::new(), steps: plan };
+            let round = Round { name: "nightly".parse().unwrap(), schedule: None, window: None, event_sources: Vec::new(), sinks: Vec::new(), steps: plan };
             let mut so_far: Vec<StepReport> = Vec::new();
             loop {
                 let place = so_far.len();

@@ -44,6 +44,8 @@ pub enum Reason {
     Tick,
     /// An event from outside; the text is its shape.
     Event(String),
+    /// Somebody who invoked a deployed runner.
+    Invoke,
     /// The plan of this run, applied.
     Apply(RunId),
     /// More work under the same key.
@@ -63,8 +65,13 @@ impl Reason {
         match self {
             Self::Tick | Self::Event(_) => true,
             Self::Step { is_scheduled, .. } => *is_scheduled,
-            Self::Manual | Self::Apply(_) | Self::Continuation => false,
+            Self::Manual | Self::Invoke | Self::Apply(_) | Self::Continuation => false,
         }
+    }
+
+    /// True when the params came in an event, which may set only those that its job lists.
+    pub fn is_event(&self) -> bool {
+        matches!(self, Self::Event(_) | Self::Invoke)
     }
 
     /// True for a step of a round.
@@ -78,6 +85,7 @@ impl Reason {
             Self::Manual => "manual".into(),
             Self::Tick => "tick".into(),
             Self::Event(shape) => format!("event({shape})"),
+            Self::Invoke => "invoke".into(),
             Self::Apply(plan) => format!("apply({plan})"),
             Self::Continuation => "continuation".into(),
             Self::Step { round, .. } => format!("step({round})"),

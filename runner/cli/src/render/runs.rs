@@ -61,6 +61,7 @@ fn why(reason: &Reason) -> String {
         Reason::Manual => "manual".to_owned(),
         Reason::Tick => "schedule".to_owned(),
         Reason::Event(shape) => format!("event {shape}"),
+        Reason::Invoke => "invocation".to_owned(),
         Reason::Apply(plan) => format!("plan {plan}"),
         Reason::Continuation => "continuation".to_owned(),
         Reason::Step { round, .. } => format!("round {round}"),

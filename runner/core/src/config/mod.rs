@@ -24,6 +24,7 @@ mod schema;
 mod secret;
 pub(crate) mod shape;
 mod sink;
+mod source;
 mod spans;
 mod storage;
 #[cfg(test)]
@@ -255,6 +256,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
     draft.gauges = gauge::read(&root, &draft, &mut mistakes);
     draft.jobs = job::read(&root, &draft, &mut mistakes);
     draft.rounds = round::read(&root, &draft, &mut mistakes);
+    source::check(&root, &mut mistakes);
     mistakes.sort_by_key(|mistake| mistake.span.as_ref().map_or(0, |span| span.start));
     Reading {
         draft,

@@ -40,6 +40,12 @@ pub(super) static ROUND: Shape = Shape {
                   themselves is their jobs' to tell. By default the sinks of `[alerts]`.",
         },
         Key {
+            name: "event_sources",
+            kind: Kind::List(&Kind::Parsed(&texts::EVENT_SOURCE)),
+            presence: Presence::Default("[]"),
+            doc: "Rules and schedules whose bare events mean this round, written as a job's.",
+        },
+        Key {
             name: "jobs",
             kind: Kind::List(&Kind::TextOr(&texts::JOB_NAME, &STEP)),
             presence: Presence::Required,
@@ -161,6 +167,11 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
             .text_of("schedule")
             .and_then(|text| Schedule::parse(text).ok()),
         window: node.text_of("window").and_then(|text| parse_duration(text).ok()),
+        event_sources: node
+            .texts_of("event_sources")
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         sinks: sinks.unwrap_or_else(|| config.alert_sinks.clone()),
         steps,
     })

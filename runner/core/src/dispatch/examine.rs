@@ -122,6 +122,36 @@ impl Examined {
     }
 }
 
+/// An event sets no param that its job does not list, whoever sent it.
+fn only_event_params(job: &Job, request: &RunRequest) -> Result<(), DispatchError> {
+    let wrong = request
+        .params
+        .keys()
+        .filter(|name| !job.event_params.contains(name));
+    let problems: Vec<Problem> = wrong
+        .map(|name| {
+            let hint = match job.event_params.as_slice() {
+                [] => format!(
+                    "its events set none; `event_params = [\"NAME\"]` under [job.{}] allows one",
+                    job.name
+                ),
+                listed => format!("its events may set: {}", listed.join(", ")),
+            };
+            let name = name.escape_debug();
+            Problem::new(
+                format!("job.{}.event_params", job.name),
+                format!("an event may not set the param `{name}`"),
+                Some(hint),
+            )
+        })
+        .collect();
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(DispatchError::Usage(problems))
+    }
+}
+
 /// Holds a request against configuration and manifest. Opens no target.
 ///
 /// # Errors
@@ -134,6 +164,9 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
         Work::Round(name) => return Err(DispatchError::is_round(name)),
     };
     let job = config.job(name)?.clone();
+    if request.reason.is_event() {
+        only_event_params(&job, request)?;
+    }
     let plugin = services.plugins.inspect(&job.plugin).await?;
     let mut given = job.params.clone();
     given.extend(request.params.clone());
