@@ -6,6 +6,8 @@
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 
+use crate::post::{Poster, Unanswered};
+
 /// AWS's own default; every other server takes it too.
 pub(crate) const REGION: &str = "us-east-1";
 
@@ -13,7 +15,7 @@ pub(crate) const REGION: &str = "us-east-1";
 const ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL";
 
 /// Why there is no signed request, as a sentence that names no secret.
-pub(crate) type Unsigned = &'static str;
+type Unsigned = &'static str;
 
 /// One service of AWS in one region, or a server that speaks like it.
 pub(crate) struct Service {
@@ -23,9 +25,19 @@ pub(crate) struct Service {
 }
 
 /// A POST, ready to be sent.
-pub(crate) struct Signed {
-    pub url: String,
-    pub headers: Vec<(String, String)>,
+struct Signed {
+    url: String,
+    headers: Vec<(String, String)>,
+}
+
+/// The region that an ARN names, if this is one that does.
+pub(crate) fn region_of(name: &str) -> Option<String> {
+    let parts: Vec<&str> = name.split(':').collect();
+    let is_arn = parts.first() == Some(&"arn");
+    parts
+        .get(3)
+        .filter(|region| is_arn && !region.is_empty())
+        .map(|region| (*region).to_owned())
 }
 
 impl Service {
@@ -51,11 +63,7 @@ impl Service {
 
     /// # Errors
     /// Credentials that are nowhere, or a URL or header that is none.
-    pub(crate) async fn sign(
-        &self,
-        headers: &[(&'static str, &str)],
-        body: &str,
-    ) -> Result<Signed, Unsigned> {
+    async fn sign(&self, headers: &[(&'static str, &str)], body: &str) -> Result<Signed, Unsigned> {
         const NO_REQUEST: Unsigned = "the endpoint or a header of the request is none";
         let credential = self.credential().await?;
         let url = format!("{}/", self.url.trim_end_matches('/'));
@@ -80,6 +88,20 @@ impl Service {
             headers: headers.collect(),
             url,
         })
+    }
+
+    /// Signs and sends; answers what the service said.
+    ///
+    /// # Errors
+    /// Whatever keeps the request from being made, sent or answered well.
+    pub(crate) async fn post(
+        &self,
+        poster: &Poster,
+        headers: &[(&'static str, &str)],
+        body: String,
+    ) -> Result<String, Unanswered> {
+        let signed = self.sign(headers, &body).await?;
+        poster.post(&signed.url, &signed.headers, body).await
     }
 
     async fn credential(&self) -> Result<std::sync::Arc<AwsCredential>, Unsigned> {

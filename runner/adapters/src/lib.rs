@@ -10,6 +10,7 @@ pub mod database;
 pub mod files;
 pub mod http;
 pub mod ledger;
+mod post;
 pub mod secrets;
 pub mod sinks;
 pub mod storage;

@@ -1,6 +1,10 @@
-//! Resolves references to secrets (`${env:X}`, `${file:/run/secrets/x}`) at the moment a value is used.
+//! Resolves references to secrets (`${env:X}`, `${file:/run/secrets/x}`, `${ssm:/x}`) at the moment a value is used.
 //!
-//! Errors name the reference, never what it stands for. Nothing is cached: a rotated secret is read anew.
+//! Errors name the reference, never what it stands for. Nothing is cached: a rotated secret is read anew. How a cloud is
+//! asked is `cloud`.
+
+#[cfg(feature = "aws")]
+mod cloud;
 
 use std::collections::BTreeMap;
 use std::env::VarError;
@@ -37,11 +41,14 @@ pub enum SecretError {
         /// In the system's words.
         reason: String,
     },
-    /// A cloud's secret, and this program cannot ask for it.
-    #[error(
-        "`${{{0}:…}}` comes with the Lambda build, which this program is not; use `${{env:NAME}}` or `${{file:PATH}}`"
-    )]
-    Cloud(&'static str),
+    /// A cloud did not tell.
+    #[error("could not read {reference}: {reason}")]
+    Cloud {
+        /// As it is written.
+        reference: String,
+        /// Without what was answered.
+        reason: String,
+    },
 }
 
 /// A value with its references resolved: never shown.
@@ -52,6 +59,12 @@ impl Secret {
     /// The value itself, for the one who needs it.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(value: String) -> Self {
+        Self(value)
     }
 }
 
@@ -67,6 +80,8 @@ pub struct Secrets {
     folder: PathBuf,
     /// None: the process's own.
     environment: Option<BTreeMap<String, String>>,
+    #[cfg(feature = "aws")]
+    cloud: cloud::Cloud,
 }
 
 impl Secrets {
@@ -75,6 +90,8 @@ impl Secrets {
         Self {
             folder: folder.into(),
             environment: None,
+            #[cfg(feature = "aws")]
+            cloud: cloud::Cloud::default(),
         }
     }
 
@@ -93,7 +110,10 @@ impl Secrets {
     }
 
     /// `text` with every reference replaced. What a reference stands for is not looked at again.
-    pub fn resolve(&self, text: &str) -> Result<Secret, SecretError> {
+    ///
+    /// # Errors
+    /// Whatever keeps one of them from being read.
+    pub async fn resolve(&self, text: &str) -> Result<Secret, SecretError> {
         let mut value = String::new();
         for part in parse(text)? {
             match part {
@@ -102,13 +122,30 @@ impl Secrets {
                     value.push_str(&self.variable(&name, default)?);
                 }
                 Part::Reference(Reference::File(path)) => value.push_str(&read(&self.folder.join(path))?),
-                Part::Reference(Reference::Ssm(_)) => return Err(SecretError::Cloud("ssm")),
-                Part::Reference(Reference::SecretsManager { .. }) => {
-                    return Err(SecretError::Cloud("secretsmanager"));
+                Part::Reference(reference @ (Reference::Ssm(_) | Reference::SecretsManager { .. })) => {
+                    let told = self.ask(&reference).await;
+                    value.push_str(&told.map_err(|reason| SecretError::Cloud {
+                        reference: written(&reference),
+                        reason,
+                    })?);
                 }
             }
         }
         Ok(Secret(value))
+    }
+
+    #[cfg(feature = "aws")]
+    async fn ask(&self, reference: &Reference) -> Result<String, String> {
+        self.cloud.ask(reference).await
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "its twin asks a server")]
+    async fn ask(&self, _reference: &Reference) -> Result<String, String> {
+        Err(
+            "this program was built without the feature `aws`; use `${env:NAME}` or `${file:PATH}`"
+                .to_owned(),
+        )
     }
 
     fn variable(&self, name: &str, default: Option<String>) -> Result<String, SecretError> {
@@ -128,6 +165,17 @@ impl Secrets {
             (Some(_), None) => Err(SecretError::Empty(name.to_owned())),
             (None, None) => Err(SecretError::Unset(name.to_owned())),
         }
+    }
+}
+
+/// A cloud's reference as the configuration has it.
+fn written(reference: &Reference) -> String {
+    match reference {
+        Reference::Ssm(path) => format!("${{ssm:{path}}}"),
+        Reference::SecretsManager { id, key: None } => format!("${{secretsmanager:{id}}}"),
+        Reference::SecretsManager { id, key: Some(key) } => format!("${{secretsmanager:{id}#{key}}}"),
+        Reference::Env { name, .. } => format!("${{env:{name}}}"),
+        Reference::File(path) => format!("${{file:{path}}}"),
     }
 }
 
@@ -168,15 +216,15 @@ mod tests {
         Secrets::new(folder).with_environment(owned.into())
     }
 
-    fn resolve(text: &str) -> Result<String, String> {
-        let resolved = secrets(Path::new("/nonexistent")).resolve(text);
+    async fn resolve(text: &str) -> Result<String, String> {
+        let resolved = secrets(Path::new("/nonexistent")).resolve(text).await;
         resolved
             .map(|secret| secret.expose().to_owned())
             .map_err(|error| error.to_string())
     }
 
-    #[test]
-    fn files_variables_and_text_make_one_value() {
+    #[tokio::test]
+    async fn files_variables_and_text_make_one_value() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("pw"), "hunter2\n").expect("a file");
         std::fs::write(folder.path().join("crlf"), "a\nb\r\n").expect("a file");
@@ -189,35 +237,47 @@ mod tests {
             (absolute.as_str(), "hunter2"),
             ("${file:crlf}", "a\nb"),
         ] {
-            let secret = secrets(folder.path()).resolve(text).expect(text);
+            let secret = secrets(folder.path()).resolve(text).await.expect(text);
             assert_eq!(secret.expose(), value);
             assert_eq!(format!("{secret:?}"), "<redacted>");
         }
     }
 
-    #[test]
-    fn a_default_stands_for_a_missing_and_for_an_empty_variable() {
-        assert_eq!(resolve("${env:HOST:-localhost}").as_deref(), Ok("db.internal"));
-        assert_eq!(resolve("${env:MISSING:-localhost}").as_deref(), Ok("localhost"));
-        assert_eq!(resolve("${env:BLANK:-localhost}").as_deref(), Ok("localhost"));
-        assert_eq!(resolve("${env:MISSING:-}").as_deref(), Ok(""));
-        assert_eq!(resolve("plain $text").as_deref(), Ok("plain $text"));
+    #[tokio::test]
+    async fn a_default_stands_for_a_missing_and_for_an_empty_variable() {
         assert_eq!(
-            resolve("${env:NESTED}").as_deref(),
+            resolve("${env:HOST:-localhost}").await.as_deref(),
+            Ok("db.internal")
+        );
+        assert_eq!(
+            resolve("${env:MISSING:-localhost}").await.as_deref(),
+            Ok("localhost")
+        );
+        assert_eq!(
+            resolve("${env:BLANK:-localhost}").await.as_deref(),
+            Ok("localhost")
+        );
+        assert_eq!(resolve("${env:MISSING:-}").await.as_deref(), Ok(""));
+        assert_eq!(resolve("plain $text").await.as_deref(), Ok("plain $text"));
+        assert_eq!(
+            resolve("${env:NESTED}").await.as_deref(),
             Ok("${env:HOST}"),
             "values are not expanded again"
         );
     }
 
-    #[test]
-    fn the_process_environment_is_the_usual_one() {
+    #[tokio::test]
+    async fn the_process_environment_is_the_usual_one() {
         let secrets = Secrets::new("/");
         let path = std::env::var("PATH").expect("cargo sets PATH");
-        assert_eq!(secrets.resolve("${env:PATH}").expect("it is set").expose(), path);
+        assert_eq!(
+            secrets.resolve("${env:PATH}").await.expect("it is set").expose(),
+            path
+        );
     }
 
-    #[test]
-    fn what_cannot_be_resolved_is_named_and_the_rest_of_the_value_is_not() {
+    #[tokio::test]
+    async fn what_cannot_be_resolved_is_named_and_the_rest_of_the_value_is_not() {
         for (text, error) in [
             (
                 "hunter2${env:MISSING}",
@@ -231,39 +291,29 @@ mod tests {
                 "hunter2${file:pw}",
                 "could not read the secret in /nonexistent/pw: No such file or directory (os error 2)",
             ),
-            (
-                "hunter2${ssm:/x}",
-                "`${ssm:…}` comes with the Lambda build, which this program is not; use `${env:NAME}` or \
-                 `${file:PATH}`",
-            ),
-            (
-                "hunter2${secretsmanager:x#y}",
-                "`${secretsmanager:…}` comes with the Lambda build, which this program is not; use `${env:NAME}` or \
-                 `${file:PATH}`",
-            ),
             ("hunter2${env:", "a reference is not closed with `}`"),
             ("hunter2${vault:x}", "references to `vault` are not known"),
         ] {
-            assert_eq!(resolve(text), Err(error.to_owned()));
+            assert_eq!(resolve(text).await, Err(error.to_owned()));
         }
     }
 
-    #[test]
-    fn a_file_that_is_no_secret_is_refused() {
+    #[tokio::test]
+    async fn a_file_that_is_no_secret_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("empty"), "\n").expect("a file");
         std::fs::write(folder.path().join("binary"), b"\xff\xfe").expect("a file");
         std::fs::write(folder.path().join("limit"), "x".repeat(64 << 10)).expect("a file");
         std::fs::write(folder.path().join("large"), "x".repeat((64 << 10) + 1)).expect("a file");
-        let resolve = |name: &str| secrets(folder.path()).resolve(&format!("${{file:{name}}}"));
-        assert!(resolve("limit").is_ok());
+        let resolve = async |name: &str| secrets(folder.path()).resolve(&format!("${{file:{name}}}")).await;
+        assert!(resolve("limit").await.is_ok());
         for (name, problem) in [
             ("empty", "it is empty"),
             ("binary", "is not text"),
             ("large", "it is larger than 65536 bytes"),
             (".", "Is a directory"),
         ] {
-            let error = resolve(name).expect_err(name).to_string();
+            let error = resolve(name).await.expect_err(name).to_string();
             assert!(error.contains(problem), "{error}");
         }
     }

@@ -75,23 +75,21 @@ impl ConfiguredTargets {
     }
 
     /// A value of [database.NAME], references resolved, a relative path started from the configuration's folder.
-    pub(crate) fn resolve(&self, text: &SecretText) -> Result<String, SecretError> {
-        let secret = self.secrets.resolve(text.reference())?;
+    pub(crate) async fn resolve(&self, text: &SecretText) -> Result<String, SecretError> {
+        let secret = self.secrets.resolve(text.reference()).await?;
         Ok(in_folder(secret.expose(), self.secrets.folder()))
     }
 
-    fn open(&self, target: &DatabaseTarget) -> Result<Arc<dyn Database>, DatabaseError> {
-        let resolve = |key: &str, text: &SecretText| {
-            let secret = self.secrets.resolve(text.reference());
-            let url = secret.map_err(|error| DatabaseError::Invalid(format!("its {key}: {error}")))?;
-            Ok(in_folder(url.expose(), self.secrets.folder()))
+    async fn open(&self, target: &DatabaseTarget) -> Result<Arc<dyn Database>, DatabaseError> {
+        let resolve = async |key: &str, text: &SecretText| {
+            let url = self.resolve(text).await;
+            url.map_err(|error| DatabaseError::Invalid(format!("its {key}: {error}")))
         };
-        let upkeep_url = target
-            .upkeep_url
-            .as_ref()
-            .map(|text| resolve("upkeep_url", text))
-            .transpose()?;
-        let url = resolve("url", &target.url)?;
+        let upkeep_url = match &target.upkeep_url {
+            Some(text) => Some(resolve("upkeep_url", text).await?),
+            None => None,
+        };
+        let url = resolve("url", &target.url).await?;
         if let Some(path) = missing_file(&url) {
             return Err(DatabaseError::NotFound {
                 what: format!("the file {}", path.display()),
@@ -114,16 +112,16 @@ impl Targets for ConfiguredTargets {
     }
 
     async fn database(&self, name: &TargetName) -> Result<Arc<dyn Database>, DatabaseError> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = opened.get(name) {
+        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = opened().get(name) {
             return Ok(Arc::clone(database));
         }
         let target = self.databases.get(name).ok_or_else(|| DatabaseError::NotFound {
             what: format!("[database.{name}] in the configuration"),
         })?;
-        let database = self.open(target)?;
-        opened.insert(name.clone(), Arc::clone(&database));
-        Ok(database)
+        let database = self.open(target).await?;
+        // Of two that open it at once the first is everybody's.
+        Ok(Arc::clone(opened().entry(name.clone()).or_insert(database)))
     }
 
     /// Opened anew each time, so that a directory that was replaced or mounted over is never swept by its old self.
@@ -147,18 +145,18 @@ impl Targets for ConfiguredTargets {
             .origins
             .get(name)
             .ok_or_else(|| HttpError::Invalid(format!("there is no [origin.{name}] in the configuration")))?;
-        let resolve = |key: &str, text: &SecretText| {
-            let secret = self.secrets.resolve(text.reference());
+        let resolve = async |key: &str, text: &SecretText| {
+            let secret = self.secrets.resolve(text.reference()).await;
             secret.map_err(|error| HttpError::Invalid(format!("its {key}: {error}")))
         };
-        let headers = target.headers.iter().map(|(name, text)| {
-            let value = resolve(&format!("header {name}"), text)?;
-            Ok((name.clone(), value))
-        });
+        let mut headers = Vec::new();
+        for (name, text) in &target.headers {
+            headers.push((name.clone(), resolve(&format!("header {name}"), text).await?));
+        }
         http::open(&http::Options {
-            url: resolve("url", &target.url)?,
+            url: resolve("url", &target.url).await?,
             allow_private: target.allow_private,
-            headers: headers.collect::<Result<_, HttpError>>()?,
+            headers,
         })
     }
 
@@ -170,18 +168,22 @@ impl Targets for ConfiguredTargets {
         match &target.place {
             StoragePlace::Folder(path) => storage::local::open(self.secrets.folder().join(path)).await,
             StoragePlace::S3(place) => {
-                let resolve = |text: &SecretText| {
-                    self.secrets.resolve(text.reference()).map_err(|error| {
+                let resolve = async |text: &SecretText| {
+                    let secret = self.secrets.resolve(text.reference()).await;
+                    secret.map_err(|error| {
                         StorageError::Invalid(format!("a value of [storage.{name}]: {error}"))
                     })
                 };
-                let optional = |text: &Option<SecretText>| text.as_ref().map(resolve).transpose();
+                let optional = async |text: &Option<SecretText>| match text {
+                    Some(text) => resolve(text).await.map(Some),
+                    None => Ok(None),
+                };
                 storage::open_s3(&storage::S3Options {
-                    url: resolve(&place.url)?,
-                    region: optional(&place.region)?,
-                    endpoint: optional(&place.endpoint)?,
-                    access_key_id: optional(&place.access_key_id)?,
-                    secret_access_key: optional(&place.secret_access_key)?,
+                    url: resolve(&place.url).await?,
+                    region: optional(&place.region).await?,
+                    endpoint: optional(&place.endpoint).await?,
+                    access_key_id: optional(&place.access_key_id).await?,
+                    secret_access_key: optional(&place.secret_access_key).await?,
                 })
             }
         }

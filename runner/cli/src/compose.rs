@@ -126,17 +126,18 @@ fn with_ledger(
 
 /// The run history that the configuration names; made where it is not there yet.
 pub(crate) async fn ledger(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
-    Ok(ledgers::open(ledger_url(config)?.expose(), &config.folder).await?)
+    Ok(ledgers::open(ledger_url(config).await?.expose(), &config.folder).await?)
 }
 
 /// The same to be read: nothing is made, and what is not there yet is empty.
 pub(crate) async fn history(config: &Config) -> Result<Arc<dyn Ledger>, Failure> {
-    Ok(ledgers::open_to_read(ledger_url(config)?.expose(), &config.folder).await?)
+    Ok(ledgers::open_to_read(ledger_url(config).await?.expose(), &config.folder).await?)
 }
 
-fn ledger_url(config: &Config) -> Result<Secret, Failure> {
+async fn ledger_url(config: &Config) -> Result<Secret, Failure> {
     Secrets::new(&config.folder)
         .resolve(config.ledger_url.reference())
+        .await
         .map_err(|error| unresolved("ledger", "url", &error))
 }
 

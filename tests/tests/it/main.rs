@@ -19,6 +19,7 @@ mod rotation;
 mod rounds;
 mod runs;
 mod scenarios;
+mod secrets;
 mod sinks;
 mod statements;
 mod storage;

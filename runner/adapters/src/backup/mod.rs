@@ -63,33 +63,37 @@ impl ConfiguredBackups {
     }
 
     /// Where the whole of it may be read: by its owner, and not through a pooler.
-    fn url(&self, name: &TargetName) -> Result<String, BackupError> {
+    async fn url(&self, name: &TargetName) -> Result<String, BackupError> {
         let target = self.database(name)?;
-        let resolve = |text: &SecretText| {
-            let resolved = self.targets.resolve(text);
+        let resolve = async |text: &SecretText| {
+            let resolved = self.targets.resolve(text).await;
             resolved.map_err(|error| BackupError::Invalid(format!("[database.{name}]: {error}")))
         };
-        let upkeep = target.upkeep_url.as_ref().map(resolve).transpose()?;
-        match upkeep.filter(|url| !url.is_empty()) {
-            Some(url) => Ok(url),
-            None => resolve(&target.url),
+        let upkeep = match &target.upkeep_url {
+            Some(text) => resolve(text).await?,
+            None => String::new(),
+        };
+        if upkeep.is_empty() {
+            resolve(&target.url).await
+        } else {
+            Ok(upkeep)
         }
     }
 
     /// The URL of a scratch database that is none of the databases that backups are made of.
-    fn scratch(&self, place: &Place, into: &TargetName) -> Result<String, BackupError> {
+    async fn scratch(&self, place: &Place, into: &TargetName) -> Result<String, BackupError> {
         if !self.database(into)?.scratch {
             return Err(BackupError::Invalid(format!(
                 "database.{into} is not marked `scratch = true`, and nothing is restored into it"
             )));
         }
-        let url = self.url(into)?;
-        if *into == place.database || self.url(&place.database).is_ok_and(|of| of == url) {
+        let (url, of) = (self.url(into).await?, self.url(&place.database).await?);
+        if *into == place.database || of == url {
             return Err(BackupError::Invalid(format!(
                 "database.{into} is the very database that the backup is of"
             )));
         }
-        if is_sqlite(&url) != is_sqlite(&self.url(&place.database)?) {
+        if is_sqlite(&url) != is_sqlite(&of) {
             return Err(BackupError::Invalid(format!(
                 "database.{into} is of another kind than database.{}",
                 place.database
@@ -320,7 +324,7 @@ impl Backups for ConfiguredBackups {
 
     async fn create(&self, place: &Place, wish: &Wish, pace: Pace<'_>) -> Result<Manifest, BackupError> {
         let shelf = self.shelf(place).await?;
-        let url = self.url(&place.database)?;
+        let url = self.url(&place.database).await?;
         let name = place.database.as_str();
         let begun = std::time::Instant::now();
         let work = async {
@@ -356,7 +360,7 @@ impl Backups for ConfiguredBackups {
 
     async fn preview_create(&self, place: &Place, wish: &Wish, at: Instant) -> Result<Manifest, BackupError> {
         let shelf = self.shelf(place).await?;
-        let url = self.url(&place.database)?;
+        let url = self.url(&place.database).await?;
         let name = place.database.as_str();
         if !is_sqlite(&url) && wish.kind != Kind::Logical {
             let parent = self.parent(place, wish.kind).await?;
@@ -424,7 +428,7 @@ impl Backups for ConfiguredBackups {
         keep: bool,
         pace: Pace<'_>,
     ) -> Result<Verification, BackupError> {
-        let url = self.scratch(place, into)?;
+        let url = self.scratch(place, into).await?;
         let shelf = self.shelf(place).await?;
         let work = async {
             let mut found = self.look_at(&shelf, place, id, Level::Present, pace.told).await?;
@@ -460,7 +464,7 @@ impl Backups for ConfiguredBackups {
         id: &str,
         into: &TargetName,
     ) -> Result<Verification, BackupError> {
-        let url = self.scratch(place, into)?;
+        let url = self.scratch(place, into).await?;
         let shelf = self.shelf(place).await?;
         let mut found = self.look_at(&shelf, place, id, Level::Present, &|_| {}).await?;
         if !found.problems.is_empty() {

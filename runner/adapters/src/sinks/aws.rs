@@ -5,9 +5,9 @@ use serde_json::{Value as Json, json};
 use sereno_core::alert::Message;
 use sereno_core::ports::sinks::SinkError;
 
-use super::post::Poster;
 use super::{document, text};
-use crate::aws::Service;
+use crate::aws::{Service, region_of};
+use crate::post::Poster;
 
 /// SNS refuses a longer subject, and one with anything but printable ASCII.
 const SUBJECT_MAX: usize = 99;
@@ -23,17 +23,15 @@ pub(super) async fn publish(
     endpoint: Option<String>,
     message: &Message,
 ) -> Result<(), SinkError> {
-    let region = topic.split(':').nth(3).filter(|region| !region.is_empty());
-    let Some(region) = region else {
+    let Some(region) = region_of(topic) else {
         return Err(SinkError::new(
             "its `topic` is no ARN; `aws sns list-topics` prints them",
         ));
     };
-    let service = Service::new("sns", Some(region.to_owned()), endpoint);
+    let service = Service::new("sns", Some(region), endpoint);
     let headers = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
-    ask(poster, &service, &headers, publication(topic, message))
-        .await
-        .map(drop)
+    let asked = service.post(poster, &headers, publication(topic, message));
+    asked.await.map(drop).map_err(SinkError::new)
 }
 
 fn publication(topic: &str, message: &Message) -> String {
@@ -85,8 +83,7 @@ pub(super) async fn put_event(
     endpoint: Option<String>,
     message: &Message,
 ) -> Result<(), SinkError> {
-    let of_arn = || bus.split(':').nth(3).filter(|region| !region.is_empty());
-    let region = region.or_else(|| of_arn().map(ToOwned::to_owned));
+    let region = region.or_else(|| region_of(bus));
     let entry = json!({
         "Source": "sereno",
         "DetailType": "sereno alert",
@@ -100,21 +97,14 @@ pub(super) async fn put_event(
     ];
     let service = Service::new("events", region, endpoint);
     let body = json!({ "Entries": [entry] }).to_string();
-    let answer = ask(poster, &service, &headers, body).await?;
+    let answer = service
+        .post(poster, &headers, body)
+        .await
+        .map_err(SinkError::new)?;
     let answer: Json = serde_json::from_str(&answer).unwrap_or_default();
     if answer["FailedEntryCount"] == 0 {
         return Ok(());
     }
     let code = answer["Entries"][0]["ErrorCode"].as_str().unwrap_or("no reason");
     Err(SinkError::new(format!("the bus refused the event: {code}")))
-}
-
-async fn ask(
-    poster: &Poster,
-    service: &Service,
-    headers: &[(&'static str, &str)],
-    body: String,
-) -> Result<String, SinkError> {
-    let signed = service.sign(headers, &body).await.map_err(SinkError::new)?;
-    poster.post(&signed.url, &signed.headers, body).await
 }

@@ -6,7 +6,6 @@
 mod aws;
 #[cfg(feature = "mail")]
 mod mail;
-mod post;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +19,7 @@ use sereno_core::ports::sinks::{SinkError, Sinks};
 use sereno_core::report::Severity;
 use sereno_core::sink::Sink;
 
-use self::post::Poster;
+use crate::post::Poster;
 use crate::secrets::Secrets;
 
 /// A sink that needs longer keeps a command waiting; less than `dispatch::DELIVERY_TIME`.
@@ -51,18 +50,26 @@ impl ConfiguredSinks {
         }
     }
 
-    fn resolve(&self, text: &SecretText) -> Result<String, SinkError> {
-        let secret = self.secrets.resolve(text.reference());
+    async fn resolve(&self, text: &SecretText) -> Result<String, SinkError> {
+        let secret = self.secrets.resolve(text.reference()).await;
         secret
             .map(|secret| secret.expose().to_owned())
             .map_err(|error| SinkError::new(error.to_string()))
+    }
+
+    async fn post(&self, url: &str, headers: &[(String, String)], body: String) -> Result<(), SinkError> {
+        let answer = self.poster.post(url, headers, body).await;
+        answer.map(drop).map_err(SinkError::new)
     }
 }
 
 impl ConfiguredSinks {
     #[cfg(feature = "aws")]
-    fn optional(&self, text: Option<&SecretText>) -> Result<Option<String>, SinkError> {
-        text.map(|text| self.resolve(text)).transpose()
+    async fn optional(&self, text: Option<&SecretText>) -> Result<Option<String>, SinkError> {
+        match text {
+            Some(text) => self.resolve(text).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 
@@ -76,35 +83,29 @@ impl Sinks for ConfiguredSinks {
         };
         match sink {
             Sink::Webhook { url, headers, body } => {
-                let headers = headers
-                    .iter()
-                    .map(|(name, value)| Ok((name.clone(), self.resolve(value)?)))
-                    .collect::<Result<Vec<_>, SinkError>>()?;
+                let mut resolved = Vec::new();
+                for (name, value) in headers {
+                    resolved.push((name.clone(), self.resolve(value).await?));
+                }
                 let body = match body {
                     Some(template) => template.fill(&document(message)),
                     None => document(message).to_string(),
                 };
-                self.poster
-                    .post(&self.resolve(url)?, &headers, body)
-                    .await
-                    .map(drop)
+                self.post(&self.resolve(url).await?, &resolved, body).await
             }
             Sink::Slack { url } => {
                 let body = json!({ "text": text(message) });
-                self.poster
-                    .post(&self.resolve(url)?, &[], body.to_string())
-                    .await
-                    .map(drop)
+                self.post(&self.resolve(url).await?, &[], body.to_string()).await
             }
             Sink::Telegram { token, chat, api } => {
-                let api = self.resolve(api)?;
+                let api = self.resolve(api).await?;
                 let url = format!(
                     "{}/bot{}/sendMessage",
                     api.trim_end_matches('/'),
-                    self.resolve(token)?
+                    self.resolve(token).await?
                 );
-                let body = json!({ "chat_id": self.resolve(chat)?, "text": text(message) });
-                self.poster.post(&url, &[], body.to_string()).await.map(drop)
+                let body = json!({ "chat_id": self.resolve(chat).await?, "text": text(message) });
+                self.post(&url, &[], body.to_string()).await
             }
             Sink::Heartbeat { url } => {
                 let end = match message.kind {
@@ -112,10 +113,11 @@ impl Sinks for ConfiguredSinks {
                     MessageKind::Fail | MessageKind::Firing | MessageKind::Unknown => "/fail",
                     MessageKind::Success | MessageKind::Resolved | MessageKind::Test => "",
                 };
-                let url = self.resolve(url)?;
+                let url = self.resolve(url).await?;
                 self.poster
                     .get(&format!("{}{end}", url.trim_end_matches('/')))
                     .await
+                    .map_err(SinkError::new)
             }
             #[cfg(feature = "mail")]
             Sink::Mail {
@@ -125,22 +127,29 @@ impl Sinks for ConfiguredSinks {
                 to,
                 login,
             } => {
-                let login = login
-                    .as_ref()
-                    .map(|(user, password)| Ok((self.resolve(user)?, self.resolve(password)?)));
+                let login = match login {
+                    Some((user, password)) => {
+                        Some((self.resolve(user).await?, self.resolve(password).await?))
+                    }
+                    None => None,
+                };
+                let mut mailboxes = Vec::new();
+                for one in to {
+                    mailboxes.push(self.resolve(one).await?);
+                }
                 let post = mail::Post {
-                    server: self.resolve(server)?,
+                    server: self.resolve(server).await?,
                     security: *security,
-                    from: self.resolve(from)?,
-                    to: to.iter().map(|to| self.resolve(to)).collect::<Result<_, _>>()?,
-                    login: login.transpose()?,
+                    from: self.resolve(from).await?,
+                    to: mailboxes,
+                    login,
                 };
                 post.send(message, SEND_TIMEOUT).await
             }
             #[cfg(feature = "aws")]
             Sink::Sns { topic, endpoint } => {
-                let endpoint = self.optional(endpoint.as_ref())?;
-                aws::publish(&self.poster, &self.resolve(topic)?, endpoint, message).await
+                let endpoint = self.optional(endpoint.as_ref()).await?;
+                aws::publish(&self.poster, &self.resolve(topic).await?, endpoint, message).await
             }
             #[cfg(feature = "aws")]
             Sink::EventBridge {
@@ -148,8 +157,11 @@ impl Sinks for ConfiguredSinks {
                 region,
                 endpoint,
             } => {
-                let (region, endpoint) = (self.optional(region.as_ref())?, self.optional(endpoint.as_ref())?);
-                aws::put_event(&self.poster, &self.resolve(bus)?, region, endpoint, message).await
+                let (region, endpoint) = (
+                    self.optional(region.as_ref()).await?,
+                    self.optional(endpoint.as_ref()).await?,
+                );
+                aws::put_event(&self.poster, &self.resolve(bus).await?, region, endpoint, message).await
             }
             #[cfg(not(feature = "mail"))]
             Sink::Mail { .. } => Err(not_built(sink)),

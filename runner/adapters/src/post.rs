@@ -1,49 +1,50 @@
-//! One HTTP request to a sink: bounded in time, no redirects, and errors without the URL.
+//! One HTTP request to a server of the operator's: bounded in time, no redirects, and errors without the URL.
 //!
-//! What it says is the sink's own business.
+//! What it says is its caller's business: a sink's message, a question to a service of AWS. Requests of plugins are `http`.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use sereno_core::ports::sinks::SinkError;
-
 use crate::http;
 
-/// A reason is in the first lines of an answer.
-const ANSWER_MAX: usize = 16 << 10;
+/// A secret of AWS is half as long at most, and a reason is in the first lines.
+const ANSWER_MAX: usize = 128 << 10;
+
+/// Why there is no answer, as a fragment that names no secret.
+pub(crate) type Unanswered = String;
 
 const CONTENT_TYPE: &str = "content-type";
 
 /// Makes the client at the first message: most commands send none.
-pub(super) struct Poster {
+pub(crate) struct Poster {
     timeout: Duration,
     client: OnceLock<reqwest::Client>,
 }
 
 impl Poster {
-    pub(super) fn new(timeout: Duration) -> Self {
+    pub(crate) fn new(timeout: Duration) -> Self {
         Self {
             timeout,
             client: OnceLock::new(),
         }
     }
 
-    fn client(&self) -> Result<reqwest::Client, SinkError> {
+    fn client(&self) -> Result<reqwest::Client, Unanswered> {
         if let Some(client) = self.client.get() {
             return Ok(client.clone());
         }
         // An operator's own URL may be of this machine or its network.
-        let client = http::client(true).map_err(|_| SinkError::new("there are no certificates to trust"))?;
+        let client = http::client(true).map_err(|_| "there are no certificates to trust")?;
         Ok(self.client.get_or_init(|| client).clone())
     }
 
     /// Posts, as JSON unless a header says otherwise; answers what the server said, as much as matters of it.
-    pub(super) async fn post(
+    pub(crate) async fn post(
         &self,
         url: &str,
         headers: &[(String, String)],
         body: String,
-    ) -> Result<String, SinkError> {
+    ) -> Result<String, Unanswered> {
         let mut request = self.client()?.post(url);
         if !headers
             .iter()
@@ -58,14 +59,14 @@ impl Poster {
     }
 
     /// Pings.
-    pub(super) async fn get(&self, url: &str) -> Result<(), SinkError> {
+    pub(crate) async fn get(&self, url: &str) -> Result<(), Unanswered> {
         answered(self.client()?.get(url).timeout(self.timeout).send().await)
             .await
             .map(drop)
     }
 }
 
-async fn answered(answer: Result<reqwest::Response, reqwest::Error>) -> Result<String, SinkError> {
+async fn answered(answer: Result<reqwest::Response, reqwest::Error>) -> Result<String, Unanswered> {
     let mut answer = answer.map_err(failed)?;
     let status = answer.status();
     let mut said = Vec::new();
@@ -79,10 +80,10 @@ async fn answered(answer: Result<reqwest::Response, reqwest::Error>) -> Result<S
         return Ok(said);
     }
     let status = status.as_u16();
-    Err(SinkError::new(match code(&said) {
+    Err(match code(&said) {
         Some(code) => format!("the server answered {status} ({code})"),
         None => format!("the server answered {status}"),
-    }))
+    })
 }
 
 /// The code of an error as AWS's services give it, in XML or in JSON: a word, and never what was sent.
@@ -99,7 +100,7 @@ fn code(said: &str) -> Option<&str> {
 }
 
 /// A URL may hold the secret itself.
-fn failed(error: reqwest::Error) -> SinkError {
+fn failed(error: reqwest::Error) -> Unanswered {
     let error = error.without_url();
     let reason = if error.is_timeout() {
         "the server did not answer in time"
@@ -110,5 +111,5 @@ fn failed(error: reqwest::Error) -> SinkError {
     } else {
         "the request failed"
     };
-    SinkError::new(reason)
+    reason.to_owned()
 }
