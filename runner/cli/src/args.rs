@@ -114,7 +114,7 @@ pub(crate) enum Command {
     /// What has run: list, show, logs, cancel
     #[command(subcommand)]
     Runs(Runs),
-    /// What is configured: list, explain
+    /// What is configured: list, explain; and whether it starts: pause, resume
     #[command(subcommand)]
     Jobs(Jobs),
     /// How every gauge stands: its value, its target, its state, where it is going
@@ -331,6 +331,27 @@ pub(crate) enum Jobs {
         /// Its name in the configuration
         job: JobName,
     },
+    /// Start no run of a job or a round any more, wherever it comes from; --all: of anything, and stop what is at work
+    #[command(after_help = "\
+Examples:
+  sereno jobs pause temp-files      what is at work goes on to its end (`sereno runs cancel` stops it)
+  sereno jobs pause --all           the kill switch: every run stops before its next batch
+
+What would start meanwhile is skipped and recorded. It holds for every process on the same ledger, until it is resumed.")]
+    Pause(Which),
+    /// Take a pause back
+    Resume(Which),
+}
+
+/// One job or round, or all of them.
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// Its name in the configuration
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) name: Option<JobName>,
+    /// Everything
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -93,6 +93,11 @@ pub(crate) async fn reading(config: Arc<Config>) -> Result<Services, Failure> {
     with_ledger(config, ledger, Arc::new(Unwatched))
 }
 
+/// The same over history that is open.
+pub(crate) fn over(config: Arc<Config>, ledger: Arc<dyn Ledger>) -> Result<Services, Failure> {
+    with_ledger(config, ledger, Arc::new(Unwatched))
+}
+
 /// What examining jobs needs: no ledger is opened.
 pub(crate) fn offline(config: Arc<Config>) -> Result<Services, Failure> {
     with_ledger(

@@ -208,6 +208,7 @@ impl From<DispatchError> for Failure {
                 "at-work",
                 Some(format!("`sereno runs show {run}` tells how far it is")),
             ),
+            DispatchError::HasEnded(_) => ("ended", Some("only a run at work can be cancelled".to_owned())),
             DispatchError::Plugin(PluginError::NotFound { name, known, .. }) => {
                 ("plugin-not-found", Some(plugin_hint(name.as_str(), known)))
             }

@@ -6,6 +6,7 @@
 pub mod alert;
 pub mod backup;
 pub mod capability;
+pub mod command;
 pub mod config;
 pub mod dispatch;
 pub mod effect;

@@ -15,6 +15,7 @@ mod guests;
 mod http;
 mod ledger;
 mod logs;
+mod operate;
 mod rotation;
 mod rounds;
 mod runs;

@@ -11,6 +11,7 @@ use sereno_core::name::RunId;
 use sereno_core::ports::ledger::{
     Flag, Lease, Ledger, LedgerError, NewRun, Old, RunQuery, RunRow, Start, StoredEvent,
 };
+use sereno_core::ports::orders::{Orders, Raised};
 use sereno_core::ports::watch::{
     Aftermath, Letter, MeasurementQuery, OutboxQuery, Outgoing, Sample, Settled, Standing, Watch,
 };
@@ -20,7 +21,7 @@ use sereno_core::value::Instant;
 
 use super::leases::{Decision, ScopeRow, decide, in_order, take_over, until};
 use super::watching::Watching;
-use super::{from_json, kept, projection, to_json};
+use super::{flag_of, from_json, kept, projection, to_json};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -33,7 +34,7 @@ struct Books {
     events: BTreeMap<RunId, Vec<(Instant, String)>>,
     scopes: BTreeMap<String, ScopeRow>,
     lost: BTreeSet<(RunId, String)>,
-    flags: BTreeSet<(String, &'static str)>,
+    flags: BTreeMap<(String, &'static str), Instant>,
     watching: Watching,
 }
 
@@ -109,6 +110,7 @@ impl Books {
             row.holder.take_if(|holder| holder == run);
         }
         self.lost.retain(|(loser, _)| loser != run);
+        self.flags.retain(|(on, _), _| on != run.as_str());
     }
 
     fn end(
@@ -280,13 +282,13 @@ impl Ledger for MemoryLedger {
         })
     }
 
-    async fn set_flag(&self, on: &str, flag: Flag, raised: bool, _now: Instant) -> Result<(), LedgerError> {
+    async fn set_flag(&self, on: &str, flag: Flag, raised: bool, now: Instant) -> Result<(), LedgerError> {
         let entry = (on.to_owned(), super::flag_text(flag));
         self.books(|books| {
             if raised {
-                books.flags.insert(entry)
+                books.flags.entry(entry).or_insert(kept(now));
             } else {
-                books.flags.remove(&entry)
+                books.flags.remove(&entry);
             }
         });
         Ok(())
@@ -294,7 +296,10 @@ impl Ledger for MemoryLedger {
 
     async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError> {
         let text = super::flag_text(flag);
-        Ok(self.books(|books| on.iter().any(|&on| books.flags.contains(&(on.to_owned(), text)))))
+        Ok(self.books(|books| {
+            on.iter()
+                .any(|&on| books.flags.contains_key(&(on.to_owned(), text)))
+        }))
     }
 
     async fn forget(&self, old: &Old) -> Result<u64, LedgerError> {
@@ -312,6 +317,23 @@ impl Ledger for MemoryLedger {
             books.watching.measure(run, at, measurements);
             Ok(())
         })
+    }
+}
+
+#[async_trait]
+impl Orders for MemoryLedger {
+    async fn raised(&self) -> Result<Vec<Raised>, LedgerError> {
+        let flags = self.books(|books| books.flags.clone());
+        let raised =
+            |((on, text), at): ((String, &str), Instant)| flag_of(text).map(|flag| Raised { on, flag, at });
+        flags
+            .into_iter()
+            .map(raised)
+            .collect::<Result<_, _>>()
+            .map_err(|error| LedgerError::Fault {
+                operation: "read all flags",
+                reason: error.to_string(),
+            })
     }
 }
 

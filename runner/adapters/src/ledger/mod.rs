@@ -107,6 +107,15 @@ fn flag_text(flag: Flag) -> &'static str {
     }
 }
 
+/// The flag that [`flag_text`] stands for.
+fn flag_of(text: &str) -> Result<Flag, sqlx::Error> {
+    match text {
+        "cancel" => Ok(Flag::Cancel),
+        "pause" => Ok(Flag::Pause),
+        _ => Err(sqlx::Error::Decode(format!("`{text}` is no flag").into())),
+    }
+}
+
 /// A letter's state as the `outbox` table has it.
 fn letter_state_text(state: LetterState) -> &'static str {
     match state {

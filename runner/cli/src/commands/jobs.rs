@@ -1,21 +1,29 @@
-//! `jobs list | explain`: what is configured.
+//! `jobs list | explain | pause | resume`: what is configured, and whether it starts.
 
 use std::sync::Arc;
 
 use chrono::SubsecRound as _;
-use sereno_core::dispatch::examine;
+use sereno_core::command::Extent;
+use sereno_core::dispatch::{self, examine};
+use sereno_core::job::Config;
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::run::RunRequest;
 
 use super::source;
-use crate::args::{Global, Jobs};
-use crate::compose;
+use crate::args::{Global, Jobs, Which};
+use crate::compose::{self, Watching};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::render::jobs::{Listed, explain, explain_json, list, list_json};
+use crate::render::orders::{standstill, standstill_json, still_paused};
 
 pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result<u8, Failure> {
     let config = source(global)?.parse(output)?;
+    let args = match args {
+        Jobs::Pause(which) => return stand_still(config, which, true, output).await,
+        Jobs::Resume(which) => return stand_still(config, which, false, output).await,
+        args => args,
+    };
     let now = compose::clock().now().trunc_subsecs(0);
     let zone = &config.timezone;
     match args {
@@ -30,6 +38,12 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
                     ));
                     None
                 }
+            };
+            let paused = match &ledger {
+                Some(ledger) => {
+                    dispatch::paused(&compose::over(Arc::clone(&config), Arc::clone(ledger))?).await?
+                }
+                None => Vec::new(),
             };
             let mut listed = Vec::new();
             for job in config.jobs.values() {
@@ -49,9 +63,15 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
                     job,
                     rounds: rounds.collect(),
                     last,
+                    is_paused: paused
+                        .iter()
+                        .any(|raised| raised.on == "*" || raised.on == job.name.as_str()),
                 });
             }
             if output.is_text() {
+                for raised in &paused {
+                    output.talk(&still_paused(raised, &output.program));
+                }
                 output.data(&list(&listed, zone, now, output.paint))?;
             } else {
                 output.documents("jobs", list_json(&listed, zone, now))?;
@@ -66,6 +86,31 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
                 output.document(&explain_json(&examined, zone, now))?;
             }
         }
+        Jobs::Pause(_) | Jobs::Resume(_) => unreachable!("answered above"),
+    }
+    Ok(0)
+}
+
+async fn stand_still(
+    config: Arc<Config>,
+    which: Which,
+    is_paused: bool,
+    output: &Output,
+) -> Result<u8, Failure> {
+    let services = compose::services(config, &Watching::new(output)).await?;
+    let extent = match &which.name {
+        Some(name) => Extent::Of(dispatch::named(&services, name.as_str())?),
+        None => Extent::All,
+    };
+    let done = if is_paused {
+        dispatch::pause(&services, extent).await?
+    } else {
+        dispatch::resume(&services, extent).await?
+    };
+    if output.is_text() {
+        output.data(&standstill(&done, is_paused, &output.program, output.paint))?;
+    } else {
+        output.document(&standstill_json(&done))?;
     }
     Ok(0)
 }

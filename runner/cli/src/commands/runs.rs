@@ -1,15 +1,16 @@
 //! `runs list | show | logs | cancel`: what has run.
 
 use serde_json::json;
+use sereno_core::dispatch;
 use sereno_core::job::Config;
 use sereno_core::name::{JobName, RunId};
-use sereno_core::ports::ledger::{Flag, Ledger, RunQuery};
+use sereno_core::ports::ledger::{Ledger, RunQuery};
 use sereno_core::run::RunEvent;
 
 use super::source;
 use crate::args::{Global, Runs};
 use crate::compose;
-use crate::failure::{Failure, USAGE};
+use crate::failure::Failure;
 use crate::output::{DOCUMENT_SCHEMA_VERSION, Output};
 use crate::render;
 use crate::render::next::Asked;
@@ -83,11 +84,8 @@ pub(super) async fn runs(global: &Global, args: Runs, output: &Output) -> Result
             }
         }
         Runs::Cancel { run } => {
-            let row = ledger.run(&run).await?;
-            if let Some(ended) = render::runs::ended(&row) {
-                return Err(Failure::new(USAGE, "ended", ended).hint("only a run at work can be cancelled"));
-            }
-            ledger.set_flag(row.id.as_str(), Flag::Cancel, true, now).await?;
+            let services = compose::over(config, ledger)?;
+            let row = dispatch::cancel(&services, &run).await?;
             if output.is_text() {
                 output.data(&format!(
                     "run {} is asked to stop: its next call to the host answers `cancelled`\n",

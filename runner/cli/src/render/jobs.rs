@@ -33,6 +33,8 @@ pub(crate) struct Listed<'a> {
     pub(crate) rounds: Vec<&'a Round>,
     /// Its newest run; none: never, or the ledger was not asked.
     pub(crate) last: Option<RunRow>,
+    /// By itself, or with everything.
+    pub(crate) is_paused: bool,
 }
 
 impl Listed<'_> {
@@ -72,9 +74,13 @@ pub(crate) fn list(jobs: &[Listed<'_>], zone: &Zone, now: Instant, paint: Paint)
                 listed.job.name.to_string(),
                 listed.job.plugin.to_string(),
                 listed.when(),
-                listed
-                    .next(now, zone)
-                    .map_or_else(|| "-".to_owned(), |at| local(at, zone)),
+                if listed.is_paused {
+                    "paused".to_owned()
+                } else {
+                    listed
+                        .next(now, zone)
+                        .map_or_else(|| "-".to_owned(), |at| local(at, zone))
+                },
                 listed.last.as_ref().map_or("never".to_owned(), last),
             ]
         })
@@ -96,6 +102,7 @@ pub(crate) fn list_json(jobs: &[Listed<'_>], zone: &Zone, now: Instant) -> Vec<J
                 "rounds": listed.rounds.iter().map(|round| &round.name).collect::<Vec<_>>(),
                 "schedule": listed.job.schedule.as_ref().map(Schedule::text),
                 "next": listed.next(now, zone),
+                "paused": listed.is_paused,
                 "last": listed.last.as_ref().map(super::json::row),
             })
         })

@@ -9,6 +9,7 @@ pub(crate) mod jobs;
 pub(crate) mod json;
 pub(crate) mod missed;
 pub(crate) mod next;
+pub(crate) mod orders;
 pub(crate) mod paint;
 pub(crate) mod plugin;
 pub(crate) mod progress;

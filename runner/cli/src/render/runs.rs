@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use sereno_core::ports::ledger::{RunRow, StoredEvent};
 use sereno_core::report::Effect;
-use sereno_core::run::{Outcome, Reason, RunEvent, RunState};
+use sereno_core::run::{Reason, RunEvent, RunState};
 use sereno_core::units::show_duration;
 use sereno_core::value::{Instant, show_instant};
 
@@ -52,7 +52,7 @@ fn took(row: &RunRow, now: Instant) -> String {
 }
 
 /// Whole seconds are enough for a list.
-fn second(at: Instant) -> Instant {
+pub(super) fn second(at: Instant) -> Instant {
     Instant::from_timestamp(at.timestamp(), 0).unwrap_or(at)
 }
 
@@ -146,18 +146,6 @@ pub(crate) fn logs_json(events: &[StoredEvent]) -> Vec<Json> {
         .collect()
 }
 
-/// Why a run cannot be cancelled any more, if it cannot.
-pub(crate) fn ended(row: &RunRow) -> Option<String> {
-    (row.state == RunState::Ended).then(|| {
-        let outcome = row.outcome.clone().unwrap_or_else(|| Outcome::Succeeded.label());
-        let at = row
-            .ended_at
-            .map(|at| format!(" at {}", show_instant(second(at))))
-            .unwrap_or_default();
-        format!("run {} has ended{at}: {outcome}", row.id)
-    })
-}
-
 #[cfg(test)]
 pub(super) mod tests {
     use sereno_core::name::RunId;
@@ -225,14 +213,5 @@ pub(super) mod tests {
             "2026-11-24T02:30:00.500Z warn  3 files are ours no more directory=temp\n"
         );
         assert_eq!(logs_json(&events)[0]["fields"]["directory"], "temp");
-    }
-
-    #[test]
-    fn only_an_ended_run_cannot_be_cancelled() {
-        assert_eq!(ended(&row("k3v9x2m4qd", None)), None);
-        assert_eq!(
-            ended(&row("k3v9x2m4qd", Some("succeeded"))).as_deref(),
-            Some("run k3v9x2m4qd has ended at 2026-11-24 02:30:01 UTC: succeeded")
-        );
     }
 }

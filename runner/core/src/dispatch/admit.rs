@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::begin::{Begin, begin, paused, record_end, scopes};
+use super::begin::{Begin, begin, record_end, scopes};
 use super::error::Unstarted;
 use super::examine::{Examined, Opened, preflight};
 use super::history::History;
+use super::operate::standing_still;
 use super::rescue::close_all;
 use super::subject::Subject;
 use super::{DispatchError, Problem, Services, Stop, sleep};
@@ -98,8 +99,9 @@ pub(super) async fn admit(
             return Ok(Admission::Answer(report));
         }
         let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
-        let refused = lacks_a_grant(examined)
-            .or_else(|| not_now(services, &subject, request, scheduled_at, past.paused));
+        let paused = paused(services, &subject, &past).await?;
+        let refused =
+            lacks_a_grant(examined).or_else(|| not_now(services, &subject, request, scheduled_at, paused));
         let mut verdict = if let Some(outcome) = refused {
             Err(outcome.into())
         } else {
@@ -222,20 +224,33 @@ fn lacks_a_grant(examined: &Examined) -> Option<Outcome> {
     Some(Outcome::Refused(Refusal::Grant, text))
 }
 
+/// How a request ends whose work is paused; what paused it is asked only when something did.
+pub(super) async fn paused(
+    services: &Services,
+    subject: &Subject,
+    past: &Past,
+) -> Result<Option<Outcome>, DispatchError> {
+    if past.paused {
+        Ok(standing_still(services, &subject.work).await?)
+    } else {
+        Ok(None)
+    }
+}
+
 /// How a request ends that is not to run now, as far as that can be told without its targets.
 pub(super) fn not_now(
     services: &Services,
     subject: &Subject,
     request: &RunRequest,
     scheduled_at: Instant,
-    is_paused: bool,
+    paused: Option<Outcome>,
 ) -> Option<Outcome> {
     let now = services.clock.now();
     if let Some(text) = too_early(scheduled_at, now, "this host's clock") {
         return Some(Outcome::Refused(Refusal::Future, text));
     }
-    if is_paused {
-        return Some(paused(&subject.work));
+    if paused.is_some() {
+        return paused;
     }
     let text = stale(services, subject, scheduled_at, request, now)?;
     Some(Outcome::Skipped(Skip::Stale, text))

@@ -10,11 +10,12 @@ use tokio::sync::watch;
 use super::close::{Closing, close};
 use super::examine::Examined;
 use super::history::History;
+use super::operate::standing_still;
 use super::report::empty_report;
 use super::subject::Subject;
 use super::{DispatchError, Services, Stop, sleep};
 use crate::grant::{Authority, Path};
-use crate::ports::ledger::{Flag, Held, Lease, NewRun, RunRow, Start};
+use crate::ports::ledger::{Held, Lease, NewRun, RunRow, Start};
 use crate::report::Report;
 use crate::run::{Mode, Outcome, RunRequest, Skip, Work};
 use crate::units::show_duration;
@@ -131,8 +132,8 @@ pub(super) async fn begin(
         if let Some(stopped) = sleep(services, WAIT_STEP, stop).await {
             return Ok(Begin::Not(stopped));
         }
-        if services.ledger.flag(&[work.name(), "*"], Flag::Pause).await? {
-            return Ok(Begin::Not(paused(work)));
+        if let Some(paused) = standing_still(services, work).await? {
+            return Ok(Begin::Not(paused));
         }
         waited += WAIT_STEP;
         new.row.started_at = services.clock.now();
@@ -145,12 +146,6 @@ fn kind(work: &Work) -> &'static str {
         Work::Job(_) => "job",
         Work::Round(_) => "round",
     }
-}
-
-/// How a request for paused work ends.
-pub(super) fn paused(work: &Work) -> Outcome {
-    let text = format!("{work} is paused; `sereno jobs resume {}` lifts it", work.name());
-    Outcome::Skipped(Skip::Paused, text)
 }
 
 /// Ends a run where it began.

@@ -1,16 +1,19 @@
 //! What keeps a request from becoming a run, with what to do next.
 
+use chrono::SubsecRound as _;
+
 use crate::job::{NoJob, NoRound};
 use crate::name::{RoundName, RunId};
 use crate::ports::database::DatabaseError;
 use crate::ports::files::FilesError;
 use crate::ports::http::HttpError;
-use crate::ports::ledger::LedgerError;
+use crate::ports::ledger::{LedgerError, RunRow};
 use crate::ports::plugins::PluginError;
 use crate::ports::storage::StorageError;
 use crate::ports::writer::WriterError;
 use crate::report::Report;
 use crate::run::{Outcome, RunRequest};
+use crate::value::show_instant;
 
 /// One mistake in a request or a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,14 @@ pub enum DispatchError {
         /// Which.
         run: RunId,
     },
+    /// Only a run at work can be cancelled. Exit 2.
+    #[error(
+        "run {} has ended{}: {}",
+        .0.id,
+        .0.ended_at.map(|at| format!(" at {}", show_instant(at.trunc_subsecs(0)))).unwrap_or_default(),
+        .0.outcome.as_deref().unwrap_or("succeeded")
+    )]
+    HasEnded(Box<RunRow>),
     /// The plugin cannot be used. Exit 1.
     #[error(transparent)]
     Plugin(#[from] PluginError),
@@ -123,6 +134,7 @@ impl DispatchError {
         match self {
             Self::Ledger(_)
             | Self::AtWork { .. }
+            | Self::HasEnded(_)
             | Self::Refused { .. }
             | Self::NoJob(_)
             | Self::NoRound(_) => false,
@@ -159,6 +171,7 @@ impl DispatchError {
             Self::Usage(_)
             | Self::NoJob(_)
             | Self::NoRound(_)
+            | Self::HasEnded(_)
             | Self::Directory { .. }
             | Self::Origin { .. }
             | Self::Writer { .. }

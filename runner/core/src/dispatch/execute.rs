@@ -10,6 +10,7 @@ use tracing::Instrument as _;
 use super::admit::Admitted;
 use super::begin::{LEASE_TTL, tokens};
 use super::examine::{Examined, Opened};
+use super::operate::stops;
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
 use super::{DispatchError, Services, Stop, asked_to_stop};
@@ -22,12 +23,11 @@ use crate::grant::Authority;
 use crate::job::FenceKind;
 use crate::name::{RunId, TargetName};
 use crate::ports::database::Fence;
-use crate::ports::ledger::Flag;
 use crate::ports::plugins::{Activation, Capabilities, GuestEnd, GuestRun, LogSink};
 use crate::report::{Effect, LimitsUsed, Report};
 use crate::run::{Mode, RunRequest};
 
-/// How often the heartbeat looks for a cancel in the ledger.
+/// How often the heartbeat looks for a cancel or the kill switch in the ledger.
 const FLAG_EVERY: Duration = Duration::from_secs(1);
 /// How often it renews the leases.
 const RENEW_EVERY: chrono::Duration = chrono::Duration::seconds(15);
@@ -270,7 +270,7 @@ async fn run_guest(
     }
 }
 
-/// Writes log lines, looks for a cancel in the ledger and renews the leases, until a lease is lost.
+/// Writes log lines, looks for a cancel or the kill switch in the ledger and renews the leases, until a lease is lost.
 pub(super) async fn heartbeat(
     services: &Services,
     run: &RunId,
@@ -286,12 +286,8 @@ pub(super) async fn heartbeat(
         if !lines.is_empty() && ledger.append(run, services.clock.now(), &lines).await.is_err() {
             tracing::warn!(%run, "log lines could not be recorded");
         }
-        if told.get().is_none()
-            && ledger
-                .flag(&[run.as_str(), "*"], Flag::Cancel)
-                .await
-                .unwrap_or(false)
-        {
+        // A ledger that cannot be read says nothing: the leases decide whether the run may go on without it.
+        if told.get().is_none() && ledger.raised().await.is_ok_and(|raised| stops(&raised, run)) {
             tell(Stop::Cancel);
         }
         let now = services.clock.now();

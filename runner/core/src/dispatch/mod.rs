@@ -14,6 +14,7 @@ mod execute;
 mod forget;
 mod history;
 mod judge;
+mod operate;
 mod reconcile;
 mod record;
 mod report;
@@ -46,6 +47,7 @@ pub use error::{DispatchError, Problem};
 pub use examine::{Examined, examine, preflight};
 pub use forget::Forgetting;
 pub use judge::trend;
+pub use operate::{Standstill, cancel, named, pause, paused, resume};
 pub use record::PLUGIN_LOG;
 pub use rescue::rescue;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::admit::{accept, look, new_row, not_now, same_work};
+use super::admit::{accept, look, new_row, not_now, paused, same_work};
 use super::begin::{Begin, begin, of_host, record_end};
 use super::close::close_own;
 use super::execute::heartbeat;
@@ -54,7 +54,8 @@ pub(super) async fn run(
             return Ok(*report);
         }
         let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
-        let mut refused = not_now(services, &subject, &request, scheduled_at, past.paused);
+        let paused = paused(services, &subject, &past).await?;
+        let mut refused = not_now(services, &subject, &request, scheduled_at, paused);
         // At most twice: what is refused on the way needs no lease but the key's.
         loop {
             let mut scopes = vec![format!("key:{}", accepted.key)];

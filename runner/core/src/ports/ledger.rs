@@ -1,5 +1,5 @@
 //! The ledger: append-only run history, and the leases, flags and measurements beside it. What gauges and alerts need
-//! of it besides is `watch`.
+//! of it besides is `watch`, what operators do is `orders`.
 //!
 //! `event` is the truth. `run` is a projection that an adapter keeps in the same transaction.
 
@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::orders::Orders;
 use super::watch::Watch;
 use crate::name::RunId;
 use crate::report::{Measurement, Report};
@@ -215,13 +216,13 @@ pub struct Old {
 
 /// Run history. Implementations pass `ledger::` of the integration tests.
 #[async_trait]
-pub trait Ledger: Watch {
+pub trait Ledger: Watch + Orders {
     /// Begins an attempt at its `started_at`, in one transaction: takes every scope for `ttl` or none (a lease that ran
     /// out counts as free), and records the run with its `started` event.
     async fn start(&self, run: NewRun, scopes: &[String], ttl: Duration) -> Result<Start, LedgerError>;
 
     /// Appends events in one transaction and updates the projection; refuses what the run's state does not allow,
-    /// and then appends none. A terminal event gives the run's leases back.
+    /// and then appends none. A terminal event gives the run's leases back and lowers the flags on it.
     async fn append(&self, run: &RunId, at: Instant, events: &[RunEvent]) -> Result<(), LedgerError>;
 
     /// One run, by id or by an unambiguous start of it.

@@ -10,6 +10,7 @@ pub mod files;
 pub mod http;
 pub mod insight;
 pub mod ledger;
+pub mod orders;
 pub mod plugins;
 pub mod sinks;
 pub mod storage;

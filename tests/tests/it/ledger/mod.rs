@@ -6,6 +6,7 @@
 mod faults;
 mod forget;
 mod leases;
+mod orders;
 mod runs;
 mod watch;
 

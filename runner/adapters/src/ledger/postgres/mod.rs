@@ -17,6 +17,7 @@ macro_rules! retried {
 }
 
 mod fault;
+mod orders;
 mod schema;
 mod sql;
 mod watch;

@@ -28,6 +28,8 @@ WITH run AS (
     UPDATE sereno.lease SET holder = NULL FROM run WHERE holder = $1 AND $2 = 'ended'
 ), forgotten AS (
     DELETE FROM sereno.lease_lost AS lost USING run WHERE lost.run = $1 AND $2 = 'ended'
+), lowered AS (
+    DELETE FROM sereno.flag USING run WHERE subject = $1 AND $2 = 'ended'
 )
 SELECT count(*) FROM run";
 
@@ -100,6 +102,9 @@ pub(super) const LOWER_FLAG: &str = "DELETE FROM sereno.flag WHERE subject = $1 
 
 pub(super) const FLAG: &str =
     "SELECT EXISTS (SELECT 1 FROM sereno.flag WHERE subject = ANY ($1) AND flag = $2)";
+
+pub(super) const RAISED: &str = "
+SELECT subject, flag, raised_at FROM sereno.flag ORDER BY subject COLLATE \"C\", flag";
 
 pub(super) const MEASURE: &str = "
 INSERT INTO sereno.measurement (run, at, name, target, value, unit, note)

@@ -23,6 +23,7 @@ macro_rules! with_ballast {
 }
 
 mod fault;
+mod orders;
 mod schema;
 mod sql;
 mod watch;

@@ -41,6 +41,7 @@ WHERE id = $1 AND state = 'running'
 RETURNING events;
 UPDATE lease SET holder = NULL WHERE holder = $1 AND $4 = 'ended';
 DELETE FROM lease_lost WHERE run = $1 AND $4 = 'ended';
+DELETE FROM flag WHERE subject = $1 AND $4 = 'ended';
 COMMIT";
 
 macro_rules! run_columns {
@@ -122,6 +123,8 @@ pub(super) const LOWER_FLAG: &str = "DELETE FROM flag WHERE subject = $1 AND fla
 pub(super) const FLAG: &str =
     "SELECT EXISTS (SELECT 1 FROM flag WHERE flag = $2 AND subject IN (SELECT value FROM json_each($1)))";
 
+pub(super) const RAISED: &str = "SELECT subject, flag, raised_at FROM flag ORDER BY subject, flag";
+
 pub(super) const MEASURE: &str = "
 INSERT INTO measurement (run, at, name, target, value, unit, note) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
@@ -135,7 +138,8 @@ SET events = events + json_array_length($3), state = $4, cursor = coalesce($5, c
 WHERE id = $1 AND state = 'running'
 RETURNING events;
 UPDATE lease SET holder = NULL WHERE holder = $1 AND $4 = 'ended';
-DELETE FROM lease_lost WHERE run = $1 AND $4 = 'ended'";
+DELETE FROM lease_lost WHERE run = $1 AND $4 = 'ended';
+DELETE FROM flag WHERE subject = $1 AND $4 = 'ended'";
 
 /// Of each stretch the row with the greatest time: SQLite takes the other columns from the row that has the maximum.
 pub(super) const MEASUREMENTS: &str = "
