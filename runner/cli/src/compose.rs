@@ -84,18 +84,50 @@ pub(crate) fn clock() -> Arc<dyn Clock> {
 /// Everything that runs need.
 pub(crate) async fn services(config: Arc<Config>, watching: &Watching) -> Result<Services, Failure> {
     let ledger = ledger(&config).await?;
-    with_ledger(config, ledger, watching.progress())
+    with_ledger(config, ledger, watching.progress(), Allocation::OnDemand)
+}
+
+/// Everything that a process needs that stays, over a ledger that is open: memory for `max_runs` guests, and who may ask.
+#[cfg(feature = "serve")]
+pub(crate) async fn serving(
+    config: Arc<Config>,
+    ledger: Arc<dyn Ledger>,
+    max_runs: u32,
+) -> Result<sereno_triggers::serve::Loaded, Failure> {
+    let secrets = Secrets::new(&config.folder);
+    let mut tokens = Vec::new();
+    for (name, token) in &config.serve.tokens {
+        let section = format!("serve.token.{name}");
+        let secret = secrets
+            .resolve(token.secret.reference())
+            .await
+            .map_err(|error| unresolved(&section, "secret", &error))?;
+        let hash = sereno_core::serve::hash_of_token(secret.expose().trim()).ok_or_else(|| {
+            let message = format!("secret of [{section}] is neither a token nor the hash of one");
+            Failure::new(USAGE, "configuration", message).hint(format!(
+                "a token has {} characters or more, none of them blank: `openssl rand -hex 32` makes one",
+                sereno_core::serve::TOKEN_CHARS_MIN
+            ))
+        })?;
+        tokens.push(sereno_triggers::serve::KnownToken {
+            name: name.to_string(),
+            hash,
+            role: token.role,
+        });
+    }
+    let services = with_ledger(config, ledger, Arc::new(Unwatched), Allocation::Pool(max_runs))?;
+    Ok(sereno_triggers::serve::Loaded { services, tokens })
 }
 
 /// The same over history that is only read: nothing is made, and what is not there yet is empty.
 pub(crate) async fn reading(config: Arc<Config>) -> Result<Services, Failure> {
     let ledger = history(&config).await?;
-    with_ledger(config, ledger, Arc::new(Unwatched))
+    with_ledger(config, ledger, Arc::new(Unwatched), Allocation::OnDemand)
 }
 
 /// The same over history that is open.
 pub(crate) fn over(config: Arc<Config>, ledger: Arc<dyn Ledger>) -> Result<Services, Failure> {
-    with_ledger(config, ledger, Arc::new(Unwatched))
+    with_ledger(config, ledger, Arc::new(Unwatched), Allocation::OnDemand)
 }
 
 /// What examining jobs needs: no ledger is opened.
@@ -104,6 +136,7 @@ pub(crate) fn offline(config: Arc<Config>) -> Result<Services, Failure> {
         config,
         Arc::new(ledgers::MemoryLedger::default()),
         Arc::new(Unwatched),
+        Allocation::OnDemand,
     )
 }
 
@@ -111,8 +144,9 @@ fn with_ledger(
     config: Arc<Config>,
     ledger: Arc<dyn Ledger>,
     progress: Arc<dyn Progress>,
+    allocation: Allocation,
 ) -> Result<Services, Failure> {
-    let plugins = engine(places(Some(&config)))?;
+    let plugins = engine(places(Some(&config)), allocation)?;
     let targets = ConfiguredTargets::new(&config, Secrets::new(&config.folder));
     let sinks = ConfiguredSinks::new(&config, Secrets::new(&config.folder));
     Ok(Services {
@@ -179,12 +213,12 @@ fn places(config: Option<&Config>) -> Places {
     }
 }
 
-fn engine(places: Places) -> Result<Arc<dyn Plugins>, Failure> {
+fn engine(places: Places, allocation: Allocation) -> Result<Arc<dyn Plugins>, Failure> {
     Ok(Arc::new(PluginHost::new(Options {
         places,
         cache: cache_folder()?,
         compile: compile_via().context("could not find this program's own file")?,
-        allocation: Allocation::OnDemand,
+        allocation,
         pins: BTreeMap::new(),
     })))
 }
@@ -226,13 +260,15 @@ fn cache_folder() -> Result<PathBuf, Failure> {
 /// What a plugin, by the name that a job would use, says of itself.
 pub(crate) async fn inspect(config: Option<&Config>, name: &str) -> Result<PluginInfo, Failure> {
     let name = plugin_name(name)?;
-    Ok(engine(places(config))?.inspect(&name).await?)
+    Ok(engine(places(config), Allocation::OnDemand)?
+        .inspect(&name)
+        .await?)
 }
 
 /// What the plugin in a file says of itself.
 pub(crate) async fn inspect_file(file: &Path) -> Result<PluginInfo, Failure> {
     let (name, places) = place_of(file)?;
-    Ok(engine(places)?.inspect(&name).await?)
+    Ok(engine(places, Allocation::OnDemand)?.inspect(&name).await?)
 }
 
 fn plugin_name(text: &str) -> Result<PluginName, Failure> {
@@ -286,7 +322,7 @@ pub(crate) async fn prepare(config: Option<&Config>, plugin: &str) -> Result<Plu
     } else {
         (plugin_name(plugin)?, places(config))
     };
-    let engine = engine(places)?;
+    let engine = engine(places, Allocation::OnDemand)?;
     engine.prepare(&name).await?;
     Ok(engine.inspect(&name).await?)
 }

@@ -204,6 +204,10 @@ impl From<DispatchError> for Failure {
             DispatchError::NoJob(missing) => ("no-job", Some(missing.hint.clone())),
             DispatchError::NoRound(missing) => ("no-round", Some(missing.hint.clone())),
             DispatchError::Refused { hint, .. } => ("refused", hint.clone()),
+            DispatchError::Taken { run } => (
+                "taken",
+                Some(format!("`sereno runs show {run}` tells how it ended")),
+            ),
             DispatchError::AtWork { run } => (
                 "at-work",
                 Some(format!("`sereno runs show {run}` tells how far it is")),

@@ -17,6 +17,7 @@ use crate::guard::Guards;
 use crate::name::{GaugeName, JobName, PluginName, RoundName, SinkName, TableName, TargetName};
 use crate::round::Round;
 use crate::schedule::{Schedule, Zone};
+use crate::serve::ServeSettings;
 use crate::sink::Sink;
 
 /// The whole configuration.
@@ -54,6 +55,8 @@ pub struct Config {
     pub jobs: BTreeMap<JobName, Job>,
     /// By name; no job has it.
     pub rounds: BTreeMap<RoundName, Round>,
+    /// `[serve]`.
+    pub serve: ServeSettings,
 }
 
 impl Config {

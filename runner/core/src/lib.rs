@@ -24,6 +24,7 @@ pub mod report;
 pub mod round;
 pub mod run;
 pub mod schedule;
+pub mod serve;
 pub mod sink;
 pub mod trend;
 pub mod units;

@@ -191,6 +191,10 @@ pub struct RunRequest {
     /// When it must have ended, whatever its limits allow: the end of its round's window.
     #[serde(default)]
     pub until: Option<DateTime<Utc>>,
+    /// Which attempt of its key it is to be, for carriers that several hosts share: another one is refused. None: the
+    /// next.
+    #[serde(default)]
+    pub attempt: Option<u32>,
 }
 
 impl RunRequest {
@@ -207,6 +211,7 @@ impl RunRequest {
             allow: Allowances::default(),
             once: false,
             until: None,
+            attempt: None,
         }
     }
 }

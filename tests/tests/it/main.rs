@@ -21,6 +21,7 @@ mod rounds;
 mod runs;
 mod scenarios;
 mod secrets;
+mod serve;
 mod sinks;
 mod statements;
 mod storage;

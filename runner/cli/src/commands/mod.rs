@@ -15,6 +15,8 @@ pub(crate) mod run;
 mod runs;
 mod schedule;
 mod schema;
+#[cfg(feature = "serve")]
+mod serve;
 mod validate;
 
 use std::future::Future;
@@ -44,6 +46,8 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Alerts(args) => block_on(alerts::alerts(&global, args, output)),
         Command::Schedule(args) => schedule::schedule(&global, &args, output),
         Command::Plugin(args) => plugin::plugin(&global, args, output),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(&global, &args, output),
         Command::Init(args) => init::init(&args, output),
         Command::Schema => schema::schema(output),
         Command::Config(args) => config::config(&global, &args, output),

@@ -22,6 +22,7 @@ mod policy;
 mod round;
 mod schema;
 mod secret;
+mod serve;
 pub(crate) mod shape;
 mod sink;
 mod source;
@@ -182,9 +183,9 @@ static ROOT: Shape = Shape {
         },
         Key {
             name: "serve",
-            kind: Kind::Later,
+            kind: Kind::Table(&serve::SERVE),
             presence: Presence::Optional,
-            doc: "",
+            doc: "The process that stays: its clock and its HTTP API.",
         },
     ],
 };
@@ -247,6 +248,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         writers: writer::read(&root, folder, &mut mistakes),
         plugins: plugin::read(&root, folder),
         sinks: sink::read(&root, &mut mistakes),
+        serve: serve::read(&root, &mut mistakes),
         alert_sinks: Vec::new(),
         gauges: BTreeMap::new(),
         jobs: BTreeMap::new(),

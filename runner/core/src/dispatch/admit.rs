@@ -17,14 +17,19 @@ use super::rescue::close_all;
 use super::subject::Subject;
 use super::{DispatchError, Problem, Services, Stop, sleep};
 use crate::grant::Denied;
+use crate::job::Config;
 use crate::name::RunId;
 use crate::ports::ledger::{Lease, Past, RunRow};
 use crate::report::Report;
 use crate::run::{Mode, Outcome, Refusal, RunRequest, Skip, Work, run_key, scheduled_key};
+use crate::schedule::{Schedule, Zone};
 use crate::value::{Instant, show_instant};
 
 /// A scheduled time further ahead of a target's own clock than this is refused; up to it, the run waits.
 const FUTURE_MAX: chrono::Duration = chrono::Duration::seconds(60);
+
+/// A scheduled event older than this has been overtaken by the next one, whatever the period.
+const EVENT_AGE_MAX: Duration = Duration::from_hours(12);
 
 /// What is fixed once, for all attempts of a submission.
 pub(super) struct Accepted {
@@ -94,14 +99,15 @@ pub(super) async fn admit(
         let past = look(services, &subject, accepted).await?;
         let history = History::read(services, &past.attempts, request.mode).await?;
         same_work(&subject, request, &history)?;
+        not_taken(request, &past.attempts)?;
         if let Some(mut report) = history.settled.clone() {
             report.duplicate = true;
             return Ok(Admission::Answer(report));
         }
         let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
         let paused = paused(services, &subject, &past).await?;
-        let refused =
-            lacks_a_grant(examined).or_else(|| not_now(services, &subject, request, scheduled_at, paused));
+        let refused = lacks_a_grant(examined)
+            .or_else(|| not_now(services, &subject, request, scheduled_at, &past, paused));
         let mut verdict = if let Some(outcome) = refused {
             Err(outcome.into())
         } else {
@@ -209,6 +215,23 @@ pub(super) fn same_work(
     }
 }
 
+/// A delivery that was to be one attempt is no other: hosts that share a schedule each deliver its ticks, and a tick that
+/// failed for one of them is not tried at once by the next.
+pub(super) fn not_taken(request: &RunRequest, attempts: &[RunRow]) -> Result<(), DispatchError> {
+    match (request.attempt, attempts.first()) {
+        (Some(wanted), Some(newest)) if wanted <= newest.attempt => Err(DispatchError::Taken {
+            run: newest.id.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// True unless it was skipped where it began.
+fn has_worked(row: &RunRow) -> bool {
+    let skipped = |label: &str| label.starts_with("skipped(");
+    !row.outcome.as_deref().is_some_and(skipped)
+}
+
 /// How a request ends whose job needs more than it was granted.
 fn lacks_a_grant(examined: &Examined) -> Option<Outcome> {
     let denied = examined.authority.as_ref().err()?;
@@ -243,6 +266,7 @@ pub(super) fn not_now(
     subject: &Subject,
     request: &RunRequest,
     scheduled_at: Instant,
+    past: &Past,
     paused: Option<Outcome>,
 ) -> Option<Outcome> {
     let now = services.clock.now();
@@ -252,7 +276,7 @@ pub(super) fn not_now(
     if paused.is_some() {
         return paused;
     }
-    let text = stale(services, subject, scheduled_at, request, now)?;
+    let text = stale(services, subject, scheduled_at, request, past, now)?;
     Some(Outcome::Skipped(Skip::Stale, text))
 }
 
@@ -314,21 +338,20 @@ fn stale(
     subject: &Subject,
     scheduled_at: Instant,
     request: &RunRequest,
+    past: &Past,
     now: Instant,
 ) -> Option<String> {
-    /// A scheduled event older than this has been overtaken by the next one, whatever the period.
-    const EVENT_AGE_MAX: Duration = Duration::from_hours(12);
     // A step is as old as its round, which was held against this before.
     if !request.reason.is_scheduled() || request.reason.is_step() || request.mode == Mode::Plan {
         return None;
     }
-    let half_period = subject.schedule.as_ref().and_then(|schedule| {
-        let after = schedule.next_after(scheduled_at, &services.config.timezone)?;
-        ((after - scheduled_at) / 2).to_std().ok()
-    });
-    let limit = subject
-        .max_event_age
-        .unwrap_or_else(|| half_period.map_or(EVENT_AGE_MAX, |half| half.min(EVENT_AGE_MAX)));
+    let limit = age_max(subject, scheduled_at, &services.config.timezone);
+    // What began in time may be brought to its end: how often it is tried is the carrier's to say.
+    let limit = if past.attempts.iter().any(has_worked) {
+        limit.max(EVENT_AGE_MAX)
+    } else {
+        limit
+    };
     let age = (now - scheduled_at).to_std().unwrap_or_default();
     (age > limit).then(|| {
         format!(
@@ -338,6 +361,40 @@ fn stale(
             crate::units::show_duration(limit)
         )
     })
+}
+
+/// How old a scheduled event of `work` may be.
+pub fn event_age_max(config: &Config, work: &Work, scheduled_at: Instant) -> chrono::TimeDelta {
+    let (schedule, given) = match work {
+        Work::Job(name) => {
+            let job = config.jobs.get(name);
+            (
+                job.and_then(|job| job.schedule.as_ref()),
+                job.and_then(|job| job.max_event_age),
+            )
+        }
+        Work::Round(name) => {
+            let round = config.rounds.get(name);
+            (round.and_then(|round| round.schedule.as_ref()), None)
+        }
+    };
+    let max = given.unwrap_or_else(|| half_period(schedule, scheduled_at, &config.timezone));
+    chrono::TimeDelta::from_std(max).unwrap_or(chrono::TimeDelta::MAX)
+}
+
+fn age_max(subject: &Subject, scheduled_at: Instant, zone: &Zone) -> Duration {
+    subject
+        .max_event_age
+        .unwrap_or_else(|| half_period(subject.schedule.as_ref(), scheduled_at, zone))
+}
+
+/// Half of the time until the next one, and no more than [`EVENT_AGE_MAX`].
+fn half_period(schedule: Option<&Schedule>, scheduled_at: Instant, zone: &Zone) -> Duration {
+    let half = schedule.and_then(|schedule| {
+        let after = schedule.next_after(scheduled_at, zone)?;
+        ((after - scheduled_at) / 2).to_std().ok()
+    });
+    half.map_or(EVENT_AGE_MAX, |half| half.min(EVENT_AGE_MAX))
 }
 
 pub(super) fn new_row(

@@ -24,6 +24,9 @@ use crate::value::show_instant;
 /// A lease that nobody renews is over after this: four missed renewals.
 pub(super) const LEASE_TTL: Duration = Duration::from_mins(1);
 
+/// What is left of a lease after two renewals that did not come: who holds it is dead, or soon proves that it lives.
+const NOT_RENEWED: chrono::Duration = chrono::Duration::seconds(28);
+
 /// How often a run that waits for another job's lease asks again.
 const WAIT_STEP: Duration = Duration::from_millis(500);
 
@@ -97,7 +100,10 @@ pub(super) async fn begin(
     let mut waited = Duration::ZERO;
     loop {
         let held = match services.ledger.start(new.clone(), scopes, LEASE_TTL).await? {
-            Start::Begun(row, leases) => return Ok(Begin::Begun(row, leases)),
+            Start::Begun(row, leases) => {
+                services.progress.begun(&row.id);
+                return Ok(Begin::Begun(row, leases));
+            }
             Start::Overtaken => return Ok(Begin::Overtaken),
             Start::Held(held) => held,
         };
@@ -106,7 +112,9 @@ pub(super) async fn begin(
             let run = held.run.clone();
             return Err(DispatchError::AtWork { run });
         }
-        if let Some(held) = by(&|held| held.work == *work) {
+        // One that is not renewed any more is waited for: its host died, and it ends within half a minute.
+        let now = services.clock.now();
+        if let Some(held) = by(&|held| held.work == *work && held.until - now > NOT_RENEWED) {
             let until = show_instant(held.until);
             let text = format!(
                 "run {} of the same {} holds {} until {until}",

@@ -70,6 +70,12 @@ pub enum DispatchError {
         .0.outcome.as_deref().unwrap_or("succeeded")
     )]
     HasEnded(Box<RunRow>),
+    /// Another delivery has made the attempt that this one was to be. Exit 5.
+    #[error("run {run} was that attempt already")]
+    Taken {
+        /// Which.
+        run: RunId,
+    },
     /// The plugin cannot be used. Exit 1.
     #[error(transparent)]
     Plugin(#[from] PluginError),
@@ -135,6 +141,7 @@ impl DispatchError {
             Self::Ledger(_)
             | Self::AtWork { .. }
             | Self::HasEnded(_)
+            | Self::Taken { .. }
             | Self::Refused { .. }
             | Self::NoJob(_)
             | Self::NoRound(_) => false,
@@ -183,7 +190,7 @@ impl DispatchError {
                 ..
             } => 2,
             Self::Refused { .. } => 3,
-            Self::AtWork { .. } => 5,
+            Self::AtWork { .. } | Self::Taken { .. } => 5,
             Self::Ledger(LedgerError::Unreachable { .. })
             | Self::Database {
                 source: DatabaseError::Unreachable { .. },

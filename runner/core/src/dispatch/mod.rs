@@ -17,6 +17,7 @@ mod judge;
 mod operate;
 mod reconcile;
 mod record;
+mod redeliver;
 mod report;
 mod rescue;
 mod round;
@@ -40,6 +41,7 @@ use crate::run::{Mode, Outcome, Reason, RunRequest, Work};
 use error::Unstarted;
 use subject::Subject;
 
+pub use admit::event_age_max;
 pub use apply::{PLAN_VALID, apply};
 pub use close::post;
 pub use deliver::{DELIVERY_TIME, Delivery, deliver};
@@ -49,6 +51,7 @@ pub use forget::Forgetting;
 pub use judge::trend;
 pub use operate::{Standstill, cancel, named, pause, paused, resume};
 pub use record::PLUGIN_LOG;
+pub use redeliver::to_deliver_again;
 pub use rescue::rescue;
 
 /// Attempts of one key that may end `continued`: more is a loop.
@@ -160,6 +163,7 @@ async fn run_to_end(
             admit::Admission::Answer(report) => return Ok(*report),
         };
         opened = Some(admitted.opened.clone());
+        request.attempt = request.attempt.map(|_| admitted.row.attempt + 1);
         let row = admitted.row.clone();
         let ping = ping_start(services, &examined, &row);
         let work = execute::execute(services, &examined, *admitted, plan.clone(), stop.clone());

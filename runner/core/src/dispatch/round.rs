@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::admit::{accept, look, new_row, not_now, paused, same_work};
+use super::admit::{accept, look, new_row, not_now, not_taken, paused, same_work};
 use super::begin::{Begin, begin, of_host, record_end};
 use super::close::close_own;
 use super::execute::heartbeat;
@@ -49,13 +49,14 @@ pub(super) async fn run(
         let past = look(services, &subject, &accepted).await?;
         let history = History::read(services, &past.attempts, request.mode).await?;
         same_work(&subject, &request, &history)?;
+        not_taken(&request, &past.attempts)?;
         if let Some(mut report) = history.settled.clone() {
             report.duplicate = true;
             return Ok(*report);
         }
         let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
         let paused = paused(services, &subject, &past).await?;
-        let mut refused = not_now(services, &subject, &request, scheduled_at, paused);
+        let mut refused = not_now(services, &subject, &request, scheduled_at, &past, paused);
         // At most twice: what is refused on the way needs no lease but the key's.
         loop {
             let mut scopes = vec![format!("key:{}", accepted.key)];

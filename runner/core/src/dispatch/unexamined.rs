@@ -4,7 +4,7 @@
 
 use tokio::sync::watch;
 
-use super::admit::{accept, look, new_row};
+use super::admit::{accept, look, new_row, not_taken};
 use super::begin::{Begin, begin, record_end};
 use super::error::Unstarted;
 use super::history::History;
@@ -49,6 +49,9 @@ async fn ended(
     let accepted = accept(services, &subject, request);
     loop {
         let past = look(services, &subject, &accepted).await?;
+        if not_taken(request, &past.attempts).is_err() {
+            return Ok(None);
+        }
         let history = History::read(services, &past.attempts, request.mode).await?;
         let scheduled_at = history.scheduled_at.unwrap_or(accepted.scheduled_at);
         let row = new_row(services, &subject, &accepted, request, scheduled_at, &history);

@@ -396,4 +396,7 @@ pub trait Progress: Send + Sync {
 
     /// The run stands still for `what`.
     fn waiting(&self, what: &str);
+
+    /// An attempt has begun and is in the ledger; a round's comes before those of its steps.
+    fn begun(&self, _run: &crate::name::RunId) {}
 }
