@@ -136,6 +136,13 @@ pub enum VerbPattern {
     /// `"{do}"`: the verbs that this enum, or list of an enum, holds; each of its values is a verb of the
     /// interface. So a job grants no more than what it is told to do.
     Param(String),
+    /// `"{steps[].do}"`: the verb that this field of each element holds, on the path of that same element.
+    Field {
+        /// The list of records.
+        param: String,
+        /// The enum.
+        field: String,
+    },
 }
 
 /// `[[references]]`: a column or an index that a param names.

@@ -308,6 +308,7 @@ impl System for Linux {
             bytes_free: has_bytes.then(|| found.f_bavail.saturating_mul(found.f_frsize)),
             inodes_total: has_inodes.then_some(found.f_files),
             inodes_free: has_inodes.then_some(found.f_favail),
+            device: Some(makedev(self.device.0, self.device.1)),
         })
     }
 }

@@ -108,6 +108,7 @@ fn verb(verb: &VerbPattern) -> String {
     match verb {
         VerbPattern::Verb(verb) => verb.to_string(),
         VerbPattern::Param(name) => format!("{{{name}}}"),
+        VerbPattern::Field { param, field } => format!("{{{param}[].{field}}}"),
     }
 }
 

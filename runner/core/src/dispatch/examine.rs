@@ -14,7 +14,8 @@ use crate::job::{Config, DatabaseTarget, Job, Scope, SecretText, StoragePlace, W
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
 use crate::plan::{
-    PlannedBackups, PlannedDatabase, PlannedDirectory, PlannedOrigin, PlannedStorage, PlannedWriter,
+    PlannedBackups, PlannedDatabase, PlannedDirectory, PlannedOrigin, PlannedSpace, PlannedStorage,
+    PlannedWriter,
 };
 use crate::ports::backup::Backups;
 use crate::ports::database::{Database, DatabaseError, Wanted};
@@ -335,11 +336,12 @@ pub async fn preflight(
         ..Opened::default()
     };
     let mut reasons = Vec::new();
+    let space = Arc::new(PlannedSpace::default());
     for name in examined.directories() {
         let source = match services.targets.directory(&name).await {
             Ok(directory) => {
                 let directory = match mode {
-                    Mode::Plan => Arc::new(PlannedDirectory::new(directory)),
+                    Mode::Plan => Arc::new(PlannedDirectory::new(directory, Arc::clone(&space))),
                     Mode::Apply => directory,
                 };
                 opened.directories.insert(name, directory);

@@ -553,7 +553,7 @@ fn read_need(node: &Node, params: &[Param], mistakes: &mut Vec<Diagnostic>) -> O
     })
 }
 
-/// A verb by name, or the verbs that an enum param holds.
+/// A verb by name, or the verbs that an enum holds: a param, or a field of each element of a list.
 fn read_verb(text: &str, interface: Interface, params: &[Param]) -> Result<VerbPattern, Complaint> {
     let known = |text: &str| Verb::parse(text).filter(|verb| interface.verbs().contains(verb));
     let unknown = |text: &str| Complaint {
@@ -563,22 +563,31 @@ fn read_verb(text: &str, interface: Interface, params: &[Param]) -> Result<VerbP
     let Some(name) = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')) else {
         return known(text).map(VerbPattern::Verb).ok_or_else(|| unknown(text));
     };
-    let kind = params
-        .iter()
-        .find(|param| param.name == name)
-        .map(|param| match &param.kind {
-            ParamKind::List(items) => &items.kind,
-            kind => kind,
-        });
+    let element = |param: &Param| match &param.kind {
+        ParamKind::List(items) => items.kind.clone(),
+        kind => kind.clone(),
+    };
+    let kind_of = |name: &str, among: &[Param]| among.iter().find(|param| param.name == name).map(element);
+    let (kind, pattern) = match name.split_once("[].") {
+        None => (kind_of(name, params), VerbPattern::Param(name.to_owned())),
+        Some((param, field)) => {
+            let kind = match kind_of(param, params) {
+                Some(ParamKind::Record(fields)) => kind_of(field, &fields),
+                _ => None,
+            };
+            let (param, field) = (param.to_owned(), field.to_owned());
+            (kind, VerbPattern::Field { param, field })
+        }
+    };
     let Some(ParamKind::Enum(values)) = kind else {
         return Err(Complaint::new(
             format!("`{name}` is no param that holds verbs"),
-            "name a param of type `enum`, or a list of one",
+            "name a param of type `enum`, a list of one, or one in each record of a list: `{list[].field}`",
         ));
     };
     match values.iter().find(|value| known(value).is_none()) {
         Some(value) => Err(unknown(value)),
-        None => Ok(VerbPattern::Param(name.to_owned())),
+        None => Ok(pattern),
     }
 }
 

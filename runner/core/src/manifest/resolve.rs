@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value as Json;
 
-use super::pattern::{PathPattern, Template, turns};
+use super::pattern::{PathPattern, Template, Turns, turns};
 use super::{Manifest, ParamError, VerbPattern};
 use crate::grant::{Need, Path, Verb};
 use crate::name::{TableName, TargetName};
@@ -39,19 +39,30 @@ impl Manifest {
     pub fn needs(&self, params: &Json) -> Result<Vec<Need>, Vec<ParamError>> {
         let (mut needs, mut errors) = (Vec::new(), Vec::new());
         for need in &self.needs {
-            let verbs = verbs(&need.verbs, params);
-            if verbs.is_empty() {
+            let Some(pattern) = self.pattern(&need.on, params, &mut errors) else {
                 continue;
-            }
-            for on in self.paths(&need.on, params, &mut errors) {
-                let need = Need {
-                    interface: need.interface,
-                    verbs: verbs.clone(),
-                    on,
-                    optional: need.optional,
-                };
-                if !needs.contains(&need) {
-                    needs.push(need);
+            };
+            let fields: Vec<Template> = need.verbs.iter().filter_map(VerbPattern::template).collect();
+            let templates: Vec<&Template> = pattern.templates().into_iter().chain(&fields).collect();
+            for turns in turns(&templates, &self.params, params) {
+                let verbs = verbs(&need.verbs, params, &turns);
+                if verbs.is_empty() {
+                    continue;
+                }
+                match pattern.fill(params, &turns) {
+                    Some(Ok(on)) => {
+                        let need = Need {
+                            interface: need.interface,
+                            verbs,
+                            on,
+                            optional: need.optional,
+                        };
+                        if !needs.contains(&need) {
+                            needs.push(need);
+                        }
+                    }
+                    Some(Err(error)) => errors.push(name_error(&error)),
+                    None => {}
                 }
             }
         }
@@ -71,17 +82,6 @@ impl Manifest {
                 None
             }
         }
-    }
-
-    fn paths(&self, on: &str, params: &Json, errors: &mut Vec<ParamError>) -> Vec<Path> {
-        let Some(pattern) = self.pattern(on, params, errors) else {
-            return Vec::new();
-        };
-        turns(&pattern.templates(), &self.params, params)
-            .iter()
-            .filter_map(|turns| pattern.fill(params, turns))
-            .filter_map(|path| path.map_err(|error| errors.push(name_error(&error))).ok())
-            .collect()
     }
 
     /// The columns and indexes that these settled params name.
@@ -135,8 +135,21 @@ impl Manifest {
     }
 }
 
-/// The verbs that these params ask for; of an empty list none.
-fn verbs(patterns: &BTreeSet<VerbPattern>, params: &Json) -> BTreeSet<Verb> {
+impl VerbPattern {
+    /// The field that it names, as a placeholder.
+    fn template(&self) -> Option<Template> {
+        match self {
+            Self::Field { param, field } => Some(Template::Placeholder {
+                param: param.clone(),
+                field: Some(field.clone()),
+            }),
+            Self::Verb(_) | Self::Param(_) => None,
+        }
+    }
+}
+
+/// The verbs that these params ask for in turn `turns`; of an empty list none.
+fn verbs(patterns: &BTreeSet<VerbPattern>, params: &Json, turns: &Turns<'_>) -> BTreeSet<Verb> {
     let mut verbs = BTreeSet::new();
     for pattern in patterns {
         match pattern {
@@ -150,6 +163,11 @@ fn verbs(patterns: &BTreeSet<VerbPattern>, params: &Json) -> BTreeSet<Verb> {
                     None => &[],
                 };
                 verbs.extend(named.iter().filter_map(Json::as_str).filter_map(Verb::parse));
+            }
+            VerbPattern::Field { .. } => {
+                let named = pattern.template();
+                let named = named.as_ref().and_then(|named| named.fill(params, turns));
+                verbs.extend(named.and_then(Verb::parse));
             }
         }
     }

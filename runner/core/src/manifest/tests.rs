@@ -285,6 +285,56 @@ fn a_verb_pattern_is_refused_where_a_value_is_no_verb_of_the_interface() {
     );
 }
 
+const LADDER: &str = r#"
+[plugin]
+name = "ladder"
+version = "0.1.0"
+contract = "0.1.0"
+summary = "Climbs."
+[params.steps]
+type = "list"
+items = { type = "record", fields = { directory = { type = "directory", required = true }, do = { type = "enum", values = ["remove", "compress"], default = "remove" }, note = { type = "string" } } }
+[[needs]]
+interface = "files"
+verbs = ["read", "{steps[].do}"]
+on = "directory.{steps[].directory}"
+"#;
+
+#[test]
+fn each_element_of_a_list_asks_for_its_own_verb_on_its_own_path() {
+    let manifest = manifest(LADDER);
+    let steps = json!({"steps": [{"directory": "temp"}, {"directory": "logs", "do": "compress"}, {"directory": "temp"}]});
+    let needs = manifest.needs(&settle(&manifest, steps).expect("good params"));
+    let needs: Vec<_> = needs
+        .expect("patterns that are filled")
+        .into_iter()
+        .map(|need| (need.on.to_string(), need.verbs.into_iter().collect::<Vec<_>>()))
+        .collect();
+    assert_eq!(
+        needs,
+        [
+            ("directory.temp".to_owned(), vec![Verb::Read, Verb::Remove]),
+            ("directory.logs".to_owned(), vec![Verb::Read, Verb::Compress]),
+        ]
+    );
+    for (from, to, complaint) in [
+        (
+            "[].do}",
+            "[].note}",
+            "`steps[].note` is no param that holds verbs",
+        ),
+        (
+            "[].do}",
+            "[].gone}",
+            "`steps[].gone` is no param that holds verbs",
+        ),
+        ("\"compress\"]", "\"vacuum\"]", "`files` has no verb `vacuum`"),
+    ] {
+        let mistakes = Manifest::parse(&LADDER.replace(from, to)).expect_err("a bad pattern");
+        assert_eq!(mistakes[0].message, complaint);
+    }
+}
+
 #[test]
 fn lists_make_one_need_for_each_element_and_fields_of_one_list_advance_together() {
     let manifest = manifest(CAPACITY_CHECK);

@@ -15,6 +15,7 @@ use crate::ports::files::{
 use crate::value::FileFilter;
 
 use super::overlay::Overlay;
+use super::space::{Freed, PlannedSpace};
 
 /// A cursor over the moved files, which come after those on the disk.
 const MOVED: &str = "moved.";
@@ -23,24 +24,27 @@ const MOVED: &str = "moved.";
 pub struct PlannedDirectory {
     inner: Arc<dyn Directory>,
     planned: Mutex<Planned>,
+    /// What every directory of the plan would have freed.
+    space: Arc<PlannedSpace>,
 }
 
 #[derive(Default)]
 struct Planned {
     filters: Vec<FileFilter>,
     overlay: Overlay,
-    bytes: u64,
-    inodes: u64,
+    /// Where the system does not tell which file system it is.
+    freed: Freed,
     /// A batch was planned by this very decorator.
     began: bool,
 }
 
 impl PlannedDirectory {
-    /// Decorates `inner`.
-    pub fn new(inner: Arc<dyn Directory>) -> Self {
+    /// Decorates `inner`; directories of one plan share `space`.
+    pub fn new(inner: Arc<dyn Directory>, space: Arc<PlannedSpace>) -> Self {
         Self {
             inner,
             planned: Mutex::default(),
+            space,
         }
     }
 
@@ -117,24 +121,40 @@ impl PlannedDirectory {
         }
     }
 
-    fn plan(&self, removal: &Removal, filters: impl IntoIterator<Item = FileFilter>) {
+    async fn free(&self, freed: Freed) -> Result<(), FilesError> {
+        match self.inner.usage().await?.device {
+            Some(device) => self.space.add(device, freed),
+            None => self.with(|planned| planned.freed.add(freed)),
+        }
+        Ok(())
+    }
+
+    async fn plan(
+        &self,
+        removal: &Removal,
+        filters: impl IntoIterator<Item = FileFilter>,
+    ) -> Result<(), FilesError> {
         self.with(|planned| {
-            planned.bytes += removal.bytes;
-            planned.inodes += removal.files + removal.directories;
             planned.began = true;
             planned.filters.extend(filters);
         });
+        self.free(Freed {
+            bytes: removal.bytes,
+            inodes: removal.files.saturating_add(removal.directories),
+        })
+        .await
     }
 }
 
 #[async_trait]
 impl Directory for PlannedDirectory {
     async fn usage(&self) -> Result<DiskUsage, FilesError> {
-        let mut usage = self.inner.usage().await?;
-        let (bytes, inodes) = self.with(|planned| (planned.bytes, planned.inodes));
-        usage.bytes_free = usage.bytes_free.map(|free| free + bytes);
-        usage.inodes_free = usage.inodes_free.map(|free| free + inodes);
-        Ok(usage)
+        let usage = self.inner.usage().await?;
+        let freed = match usage.device {
+            Some(device) => self.space.of(device),
+            None => self.with(|planned| planned.freed),
+        };
+        Ok(freed.beside(usage))
     }
 
     async fn files_up_to(&self, recursive: bool, limit: u64) -> Result<u64, FilesError> {
@@ -206,7 +226,8 @@ impl Directory for PlannedDirectory {
             removal.files += moved.files;
             removal.bytes += moved.bytes;
         }
-        self.plan(&removal, removal.cursor.is_none().then(|| filter.clone()));
+        self.plan(&removal, removal.cursor.is_none().then(|| filter.clone()))
+            .await?;
         Ok(removal)
     }
 
@@ -254,7 +275,7 @@ impl Directory for PlannedDirectory {
             recursive: true,
             ..filter.clone()
         });
-        self.plan(&removal, gone);
+        self.plan(&removal, gone).await?;
         Ok(removal)
     }
 
@@ -307,8 +328,12 @@ impl Directory for PlannedDirectory {
                 planned.overlay.leave(&file.from);
                 planned.overlay.arrive(file.to.clone());
             }
-            planned.bytes += compression.bytes().saturating_sub(compression.bytes_after());
         });
+        self.free(Freed {
+            bytes: compression.bytes().saturating_sub(compression.bytes_after()),
+            inodes: 0,
+        })
+        .await?;
         Ok(compression)
     }
 

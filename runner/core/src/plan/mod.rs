@@ -8,6 +8,7 @@ mod database;
 mod files;
 mod http;
 mod overlay;
+mod space;
 mod storage;
 mod writer;
 
@@ -15,5 +16,6 @@ pub use backup::PlannedBackups;
 pub use database::PlannedDatabase;
 pub use files::PlannedDirectory;
 pub use http::PlannedOrigin;
+pub use space::PlannedSpace;
 pub use storage::PlannedStorage;
 pub use writer::PlannedWriter;

@@ -57,6 +57,8 @@ pub struct DiskUsage {
     pub inodes_total: Option<u64>,
     /// Inodes left.
     pub inodes_free: Option<u64>,
+    /// Which file system it is: directories with the same share its room.
+    pub device: Option<u64>,
 }
 
 /// What matches a filter.
