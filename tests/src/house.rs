@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -173,6 +174,23 @@ pub fn program() -> Result<PathBuf> {
         .map(|folder| folder.join("sereno"))
         .find(|path| path.is_file());
     program.context("the program is not built: run `./just test`, which does it")
+}
+
+/// One command of the program, typed in `home`; its report.
+///
+/// # Panics
+/// It answers no report.
+pub fn reported(home: &Path, words: &[&str]) -> serde_json::Value {
+    let output = Command::new(program().expect("a program"))
+        .args(words)
+        .args(["--format", "json"])
+        .current_dir(home)
+        .env("SERENO_CACHE_DIR", &crate::guests::guests().cache)
+        .env_remove("SERENO_CONFIG")
+        .output()
+        .expect("a process");
+    serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 /// What of a plan and its apply must be the same: verbs, targets, units, words, and how many.

@@ -5,5 +5,6 @@ pub mod house;
 pub mod mail;
 pub mod moto;
 pub mod postgres;
+pub mod tmpfs;
 pub mod wait;
 pub mod web;

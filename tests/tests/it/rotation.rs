@@ -1,14 +1,14 @@
 //! Rotations by the program itself, of logs that a real process writes meanwhile: no line is lost and none is doubled.
 
-use std::fs::{self, File, FileTimes};
-use std::io::Read as _;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
-use sereno_tests::house::{plugins_folder, program};
+use sereno_tests::house::{plugins_folder, reported};
+use sereno_tests::tmpfs::{Tmpfs, age, names, noise};
 use sereno_tests::wait::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,29 +52,6 @@ fn stage(home: &Path) {
     fs::create_dir_all(home.join("logs")).unwrap();
 }
 
-/// One command of the program; its report.
-fn sereno(home: &Path, words: &[&str]) -> serde_json::Value {
-    let output = Command::new(program().unwrap())
-        .args(words)
-        .args(["--format", "json"])
-        .current_dir(home)
-        .env("SERENO_CACHE_DIR", &sereno_tests::guests::guests().cache)
-        .env_remove("SERENO_CONFIG")
-        .output()
-        .unwrap();
-    serde_json::from_slice(&output.stdout)
-        .unwrap_or_else(|error| panic!("{words:?}: {error}: {}", String::from_utf8_lossy(&output.stderr)))
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
 fn content(path: &Path) -> String {
     let mut text = String::new();
     if path.extension().is_some_and(|ending| ending == "gz") {
@@ -84,12 +61,6 @@ fn content(path: &Path) -> String {
     }
     File::open(path).unwrap().read_to_string(&mut text).unwrap();
     text
-}
-
-fn age(path: &Path, by: Duration) {
-    let file = File::options().write(true).open(path).unwrap();
-    let time = FileTimes::new().set_modified(SystemTime::now() - by);
-    file.set_times(time).unwrap();
 }
 
 #[test]
@@ -114,7 +85,7 @@ fn a_line_that_is_written_during_a_rotation_is_neither_lost_nor_doubled() {
         )
     };
     assert!(wait_for(|| home.join("app.pid").exists(), PATIENCE) && has_written());
-    let plan = sereno(home, &["plan", "rotation"]);
+    let plan = reported(home, &["plan", "rotation"]);
     assert_eq!(plan["outcome"], "succeeded", "{plan:#}");
     assert_eq!(
         names(&logs),
@@ -126,7 +97,7 @@ fn a_line_that_is_written_during_a_rotation_is_neither_lost_nor_doubled() {
         assert!(has_written(), "it opened its log anew");
         let at = format!("2026-11-20T{hour}:00:00Z");
         for again in [false, true] {
-            let report = sereno(home, &["run", "rotation", "--at", &at]);
+            let report = reported(home, &["run", "rotation", "--at", &at]);
             assert_eq!(report["outcome"], "succeeded", "{report:#}");
             let rotated = names(&logs).iter().filter(|name| name.contains("log-")).count();
             assert_eq!(
@@ -141,7 +112,7 @@ fn a_line_that_is_written_during_a_rotation_is_neither_lost_nor_doubled() {
     for name in names(&logs).iter().filter(|name| name.contains("log-")) {
         age(&logs.join(name), Duration::from_secs(3 * 365 * 86_400));
     }
-    let report = sereno(home, &["run", "rotation", "--at", "2026-11-20T06:00:00Z"]);
+    let report = reported(home, &["run", "rotation", "--at", "2026-11-20T06:00:00Z"]);
     assert_eq!(report["outcome"], "succeeded", "{report:#}");
     let pid = rustix::process::Pid::from_child(&writer.0);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
@@ -182,13 +153,54 @@ fn a_line_that_is_written_during_a_rotation_is_neither_lost_nor_doubled() {
     );
 }
 
-/// A small file system over the logs, gone with the test.
-struct Tmpfs<'a>(&'a Path);
-
-impl Drop for Tmpfs<'_> {
-    fn drop(&mut self) {
-        let _ = unmount(self.0, UnmountFlags::DETACH);
-    }
+#[test]
+fn a_log_is_copied_and_emptied_only_where_that_is_asked_for_and_the_run_warns() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    stage(home);
+    let configuration = CONFIGURATION
+        .replace("rotate = \"rename\", writer = \"app\"", "rotate = \"truncate\"")
+        .replace("\"rename\", ", "\"truncate\", ")
+        .replace(", writer.app = [\"notify\"]", "");
+    fs::write(home.join("sereno.toml"), &configuration).unwrap();
+    let logs = home.join("logs");
+    let live = logs.join("app.log");
+    // A program that never opens its log anew, and appends.
+    let mut writer = File::options().create(true).append(true).open(&live).unwrap();
+    writer.write_all(b"one\ntwo\n").unwrap();
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let before = inode(&live);
+    let warned = |report: &serde_json::Value| {
+        assert_eq!(report["outcome"], "succeeded", "{report:#}");
+        let text = report["targets"].to_string();
+        text.contains("lines-may-be-lost") && text.contains("use `rotate = \\\"rename\\\"`")
+    };
+    let plan = reported(home, &["plan", "rotation"]);
+    assert!(warned(&plan), "{plan:#}");
+    assert_eq!(
+        (names(&logs), content(&live)),
+        (vec!["app.log".to_owned()], "one\ntwo\n".to_owned())
+    );
+    let report = reported(home, &["run", "rotation", "--at", "2026-11-20T01:00:00Z"]);
+    assert!(warned(&report), "{report:#}");
+    writer.write_all(b"three\n").unwrap();
+    let rotated = logs.join("app.log-2026-11-20T010000Z");
+    assert_eq!(names(&logs), ["app.log", "app.log-2026-11-20T010000Z"]);
+    assert_eq!(
+        (content(&rotated), content(&live)),
+        ("one\ntwo\n".to_owned(), "three\n".to_owned())
+    );
+    assert_eq!(inode(&live), before, "the program writes on in the same file");
+    // Nothing is due, so nothing is emptied and there is nothing to warn of.
+    let again = reported(home, &["run", "rotation", "--at", "2026-11-20T01:00:30Z"]);
+    assert!(!warned(&again), "{again:#}");
+    assert_eq!(content(&live), "three\n");
+    // The grant to rename is none to empty.
+    let ungranted = configuration.replace("\"truncate\", \"compress\"", "\"rename\", \"compress\"");
+    fs::write(home.join("sereno.toml"), ungranted).unwrap();
+    let refused = reported(home, &["run", "rotation", "--at", "2026-11-20T02:00:00Z"]);
+    assert!(refused.to_string().contains("truncate"), "{refused:#}");
+    assert_eq!((names(&logs).len(), content(&live)), (2, "three\n".to_owned()));
 }
 
 #[test]
@@ -197,19 +209,16 @@ fn a_run_that_meets_a_full_file_system_leaves_the_original() {
     let home = folder.path();
     stage(home);
     let logs = home.join("logs");
-    mount("tmpfs", &logs, "tmpfs", MountFlags::empty(), Some(c"size=4m")).expect("these tests run as root");
-    let _tmpfs = Tmpfs(&logs);
-    // Random bytes do not shrink: the copy is as large, and 3 MiB twice are more than 4.
-    let mut noise = Vec::new();
-    let urandom = File::open("/dev/urandom").unwrap();
-    urandom.take(3 << 20).read_to_end(&mut noise).unwrap();
+    let _tmpfs = Tmpfs::over(&logs, 4);
+    // The copy of random bytes is as large, and 3 MiB twice are more than 4.
+    let noise = noise(3 << 20);
     fs::write(logs.join("noise.log.1"), &noise).unwrap();
     fs::write(logs.join("small.log.1"), "a line\n".repeat(10_000)).unwrap();
     for name in ["noise.log.1", "small.log.1"] {
         age(&logs.join(name), Duration::from_secs(86_400));
     }
     for command in ["plan", "run"] {
-        let report = sereno(home, &[command, "rotation"]);
+        let report = reported(home, &[command, "rotation"]);
         assert_eq!(report["outcome"], "succeeded", "{report:#}");
         let findings = report["targets"].to_string();
         assert!(
