@@ -181,6 +181,7 @@ fn crates_use_only_what_their_place_allows() {
         "slow-queries",
         "index-upkeep",
         "emergency-database",
+        "emergency-space",
     ] {
         let closure = metadata.closure(plugin);
         assert!(closure.contains("sereno-plugin"), "{plugin}: {closure:?}");

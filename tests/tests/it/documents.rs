@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sereno_tests::house::{plugins_folder, program};
+use sereno_tests::tmpfs::Tmpfs;
 
 use super::cli::{database, run_id, words};
 
@@ -126,6 +127,7 @@ async fn every_command_of_the_documents_is_played() {
         "plugins/capacity-check/README.md",
         "plugins/dependency-audit/README.md",
         "plugins/emergency-database/README.md",
+        "plugins/emergency-space/README.md",
         "plugins/idle-connections/README.md",
         "plugins/index-upkeep/README.md",
         "plugins/row-retention/README.md",
@@ -152,9 +154,11 @@ async fn play(document: &str) -> Result<usize, String> {
         .filter(|block| block.language == "toml" && block.text.contains("[job."))
         .map(|block| block.text.as_str())
         .collect();
-    if !jobs.is_empty() {
-        stage(home, &jobs).await;
-    }
+    let _disks = if jobs.is_empty() {
+        Vec::new()
+    } else {
+        stage(home, &jobs).await
+    };
     let mut run = None;
     let mut count = 0;
     for block in &blocks {
@@ -166,16 +170,22 @@ async fn play(document: &str) -> Result<usize, String> {
     Ok(count)
 }
 
-/// What a page of a plugin takes for granted, and the jobs that it shows.
-async fn stage(home: &Path, jobs: &str) {
+/// What a page of a plugin takes for granted, and the jobs that it shows. Its directories are on file systems of their own:
+/// how full the machine's is changes no document.
+async fn stage(home: &Path, jobs: &str) -> Vec<Tmpfs> {
     let documents = root().join("tests/documents");
     let configuration = fs::read_to_string(documents.join("sereno.toml")).unwrap() + jobs;
     fs::write(home.join("sereno.toml"), configuration).unwrap();
-    fs::create_dir(home.join("temp")).unwrap();
-    fs::write(home.join("temp/file"), "x").unwrap();
     fs::create_dir(home.join("backups")).unwrap();
+    let mut disks = Vec::new();
+    for folder in ["temp", "logs"] {
+        fs::create_dir(home.join(folder)).unwrap();
+        disks.push(Tmpfs::over(&home.join(folder), 4));
+    }
+    fs::write(home.join("temp/file"), "x").unwrap();
     fs::write(home.join("scratch.db"), "").unwrap();
     database(home, &fs::read_to_string(documents.join("app.sql")).unwrap()).await;
+    disks
 }
 
 /// Types one command. The id of the last run stands for the word RUN.

@@ -10,6 +10,7 @@ mod cli;
 mod database;
 mod dependency_audit;
 mod documents;
+mod emergency;
 mod files;
 mod guests;
 mod http;

@@ -15,6 +15,8 @@ pub struct FakeDirectory {
     contents: BTreeMap<String, Vec<u8>>,
     /// Files that somebody has open for writing.
     written: BTreeSet<String>,
+    /// Files that somebody has open, whose room stays taken when they go.
+    held: BTreeSet<String>,
     /// What the file system says of itself.
     pub usage: DiskUsage,
 }
@@ -85,6 +87,12 @@ impl FakeDirectory {
     /// Somebody has the file open for writing.
     pub fn written(&mut self, path: &str) -> &mut Self {
         self.written.insert(path.to_owned());
+        self
+    }
+
+    /// Somebody has the file open: it can go, and its room stays taken.
+    pub fn held(&mut self, path: &str) -> &mut Self {
+        self.held.insert(path.to_owned());
         self
     }
 
@@ -159,7 +167,10 @@ impl FakeDirectory {
             Some(file) if file.removable => {
                 removal.files += 1;
                 removal.bytes += file.bytes;
-                self.usage.bytes_free = self.usage.bytes_free.map(|free| free + file.bytes);
+                if !self.held.contains(path) {
+                    self.usage.bytes_free = self.usage.bytes_free.map(|free| free + file.bytes);
+                    self.usage.inodes_free = self.usage.inodes_free.map(|free| free + 1);
+                }
                 self.files.remove(path);
             }
             _ => removal.skipped += 1,

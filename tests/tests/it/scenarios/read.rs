@@ -41,6 +41,10 @@ pub(super) struct Script {
     /// The jobs do their work again each time, as rebuilding an index that is named; rows and files stay as they are.
     #[serde(default)]
     pub(super) repeats: bool,
+    /// Findings say how full the machine's own disk is, which nobody holds still: of a plan and its apply only the codes of
+    /// findings are held against each other.
+    #[serde(default)]
+    pub(super) tells_of_the_disk: bool,
     /// Clients of the database that are there before the first step, in this order.
     #[serde(default, rename = "session")]
     pub(super) sessions: Vec<Client>,
