@@ -25,7 +25,7 @@ pub(super) const JOBS: [(&str, &str); 7] = [
         "temp-files",
         "temporary files that nothing has written to for a day",
     ),
-    ("old-logs", "rotated logs older than 30 days"),
+    ("logs", "rotated logs: compressed, and kept for 30 days"),
     ("expired-sessions", "sessions that nobody has used for 7 days"),
     ("sent-notifications", "notifications sent more than 30 days ago"),
     ("audit-logs", "audit entries older than 90 days"),
@@ -115,7 +115,27 @@ pub(super) struct File {
     pub(super) path: String,
     pub(super) bytes: usize,
     pub(super) written: Instant,
-    pub(super) must_go: bool,
+    pub(super) fate: Fate,
+}
+
+/// What the jobs must do with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    Stays,
+    /// A compressed copy takes its place.
+    IsCompressed,
+    Goes,
+}
+
+impl File {
+    /// The path at which it must be found afterwards; none: it must be gone.
+    pub(super) fn afterwards(&self) -> Option<String> {
+        match self.fate {
+            Fate::Stays => Some(self.path.clone()),
+            Fate::IsCompressed => Some(format!("{}.gz", self.path)),
+            Fate::Goes => None,
+        }
+    }
 }
 
 /// The world at one time.
@@ -133,12 +153,13 @@ impl World {
     pub(super) fn files(&self) -> Vec<File> {
         const TEMP_KEPT: TimeDelta = TimeDelta::hours(24);
         const LOGS_KEPT: TimeDelta = TimeDelta::days(30);
-        let file = |path: String, draw: u64, age: TimeDelta, must_go: bool| File {
+        let file = |path: String, draw: u64, age: TimeDelta, fate: Fate| File {
             bytes: 200 + usize::try_from(draw % 6_000).unwrap_or_default(),
             written: self.at - age,
             path,
-            must_go,
+            fate,
         };
+        let by_age = |is_old: bool| if is_old { Fate::Goes } else { Fate::Stays };
         let mut files = Vec::new();
         for number in 0..400_u64 {
             let (folder, extension) = match number % 4 {
@@ -155,7 +176,7 @@ impl World {
                 format!("temp/{folder}{separator}{number:04}.{extension}"),
                 draw,
                 age,
-                is_old,
+                by_age(is_old),
             ));
         }
         for number in 0..12_u64 {
@@ -165,7 +186,7 @@ impl World {
                 format!("temp/import-of-last-week/{number:02}.json"),
                 draw,
                 age,
-                true,
+                Fate::Goes,
             ));
         }
         for log in ["app", "access"] {
@@ -173,7 +194,7 @@ impl World {
                 format!("logs/{log}.log"),
                 mix(3, 0),
                 TimeDelta::minutes(3),
-                false,
+                Fate::Stays,
             ));
             for day in 1..=60_i64 {
                 let age = TimeDelta::days(day) - TimeDelta::hours(12);
@@ -181,7 +202,11 @@ impl World {
                     format!("logs/{log}.log.{day}"),
                     mix(4, day.unsigned_abs()),
                     age,
-                    age > LOGS_KEPT,
+                    if age > LOGS_KEPT {
+                        Fate::Goes
+                    } else {
+                        Fate::IsCompressed
+                    },
                 ));
             }
         }
@@ -190,7 +215,7 @@ impl World {
             "logs/how-to-read-these.txt".to_owned(),
             mix(5, 0),
             TimeDelta::days(400),
-            false,
+            Fate::Stays,
         ));
         files
     }
@@ -378,7 +403,9 @@ mod tests {
             assert_eq!(World::must_stay(table).len(), all - gone);
         }
         let files = World::new(at()).files();
-        assert!(files.iter().any(|file| file.must_go) && files.iter().any(|file| !file.must_go));
+        for fate in [Fate::Stays, Fate::IsCompressed, Fate::Goes] {
+            assert!(files.iter().any(|file| file.fate == fate), "{fate:?}");
+        }
     }
 
     #[test]
