@@ -10,7 +10,9 @@ use crate::data::{
     IndexStatistics, Listing, Object, ObjectPart, Page, Removal, Response, Rows, Summary, TableStatistics,
     Upkeep, Value,
 };
-use crate::insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, TableSize};
+use crate::insight::{
+    Activity, Connection, ForeignKey, IndexDetail, Part, PartitionStep, Partitions, Queries, TableSize,
+};
 use crate::{Error, Instant, Measurement};
 
 /// How much a log line matters.
@@ -171,11 +173,14 @@ pub trait DatabaseRead {
         max: u32,
     ) -> Result<Part<Connection>, Error>;
 
+    /// The partitions of a table, with those that sereno has detached and not yet dropped.
+    fn partitions(&mut self, database: &str, table: &str) -> Result<Partitions, Error>;
+
     /// What is at work, and what holds the database back.
     fn activities(&mut self, database: &str) -> Result<Vec<Activity>, Error>;
 }
 
-/// Changes to rows.
+/// Changes to rows and to partitions.
 pub trait DatabaseWrite {
     /// Deletes up to `max` rows that match, in the order of `order_by`, the column that ages.
     fn delete_batch(
@@ -200,6 +205,34 @@ pub trait DatabaseWrite {
         max: u32,
         archive: &Archive,
     ) -> Result<DeleteBatch, Error>;
+
+    /// Takes a partition that ends at `before` or earlier out of its table, beside readers and writers.
+    fn detach_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        before: Instant,
+    ) -> Result<PartitionStep, Error>;
+
+    /// Keeps all rows of a detached partition in `archive`.
+    fn archive_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        archive: &Archive,
+    ) -> Result<PartitionStep, Error>;
+
+    /// Drops a partition that has been in the archive since before `archived_before`, if nothing of it has changed.
+    fn drop_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        archived_before: Instant,
+        storage: &str,
+    ) -> Result<PartitionStep, Error>;
 }
 
 /// Upkeep of tables and indexes.

@@ -173,3 +173,40 @@ pub struct Activity {
     /// More about it: the state of a slot's WAL.
     pub note: Option<String>,
 }
+
+/// A partition of a table, or what was one until sereno took it out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Partition {
+    /// Its own name as a table.
+    pub name: String,
+    /// `attached`, `detaching`, `detached`, `archived`, `gone`.
+    pub state: String,
+    /// Everything in it lies before; none: it has no such bound.
+    pub upper: Option<Instant>,
+    /// Why nothing is ever done with it; none: it may go.
+    pub kept: Option<String>,
+    /// Since when all of it is in an archive.
+    pub archived_at: Option<Instant>,
+}
+
+/// The partitions of a table, the oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Partitions {
+    /// Why none of them can be detached; none: they can.
+    pub obstacle: Option<String>,
+    /// All of them.
+    pub partitions: Vec<Partition>,
+}
+
+/// What a step did with a partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PartitionStep {
+    /// False: nothing was done, or not to the end; `note` says why.
+    pub done: bool,
+    /// Its rows.
+    pub rows: u64,
+    /// Its bytes on disk.
+    pub bytes: Option<u64>,
+    /// Why not.
+    pub note: Option<String>,
+}

@@ -53,7 +53,10 @@ pub use host::{
     DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Files, Host, Http, Level, Log, Measurements,
     NotifyWriter, Storage,
 };
-pub use insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, QueryStatistics, TableSize};
+pub use insight::{
+    Activity, Connection, ForeignKey, IndexDetail, Part, Partition, PartitionStep, Partitions, Queries,
+    QueryStatistics, TableSize,
+};
 pub use instant::Instant;
 pub use outcome::{Finding, Measurement, Outcome, Report, Severity, Unit};
 pub use sereno_plugin_macros::plugin;

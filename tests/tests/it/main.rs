@@ -17,6 +17,7 @@ mod http;
 mod ledger;
 mod logs;
 mod operate;
+mod partitions;
 mod rotation;
 mod rounds;
 mod runs;

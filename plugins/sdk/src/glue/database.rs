@@ -8,7 +8,8 @@ use crate::data::{
     Archive, DatabaseStatistics, DeleteBatch, Filter, IndexStatistics, Rows, TableStatistics, Upkeep, Value,
 };
 use crate::insight::{
-    Activity, Connection, ForeignKey, IndexDetail, Part, Queries, QueryStatistics, TableSize,
+    Activity, Connection, ForeignKey, IndexDetail, Part, Partition, PartitionStep, Partitions, Queries,
+    QueryStatistics, TableSize,
 };
 use crate::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Error, Instant};
 
@@ -134,6 +135,21 @@ impl DatabaseRead for Imports {
         })
     }
 
+    fn partitions(&mut self, database: &str, table: &str) -> Result<Partitions, Error> {
+        let found = wit::database_read::partitions(database, table)?;
+        let one = |one: wit::database_read::Partition| Partition {
+            name: one.name,
+            state: one.state,
+            upper: micros(one.upper),
+            kept: one.kept,
+            archived_at: micros(one.archived_at),
+        };
+        Ok(Partitions {
+            obstacle: found.obstacle,
+            partitions: found.partitions.into_iter().map(one).collect(),
+        })
+    }
+
     fn activities(&mut self, database: &str) -> Result<Vec<Activity>, Error> {
         let activity = |activity: wit::database_read::Activity| Activity {
             kind: activity.kind,
@@ -247,6 +263,63 @@ impl DatabaseWrite for Imports {
             cursor: batch.cursor,
             locked: batch.locked,
         })
+    }
+
+    fn detach_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        before: Instant,
+    ) -> Result<PartitionStep, Error> {
+        Ok(step_in(wit::database_write::detach_partition(
+            database,
+            table,
+            partition,
+            before.micros(),
+        )?))
+    }
+
+    fn archive_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        archive: &Archive,
+    ) -> Result<PartitionStep, Error> {
+        let archive = wit::database_write::Archive {
+            storage: archive.storage.clone(),
+            prefix: archive.prefix.clone(),
+        };
+        Ok(step_in(wit::database_write::archive_partition(
+            database, table, partition, &archive,
+        )?))
+    }
+
+    fn drop_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        archived_before: Instant,
+        storage: &str,
+    ) -> Result<PartitionStep, Error> {
+        Ok(step_in(wit::database_write::drop_partition(
+            database,
+            table,
+            partition,
+            archived_before.micros(),
+            storage,
+        )?))
+    }
+}
+
+fn step_in(step: wit::database_write::PartitionStep) -> PartitionStep {
+    PartitionStep {
+        done: step.done,
+        rows: step.rows,
+        bytes: step.bytes,
+        note: step.note,
     }
 }
 

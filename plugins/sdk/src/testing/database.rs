@@ -8,7 +8,10 @@ use crate::data::{
     Archive, DatabaseStatistics, DeleteBatch, Filter, IndexStatistics, Operator, Rows, TableStatistics,
     Upkeep, Value,
 };
-use crate::insight::{Activity, Connection, ForeignKey, IndexDetail, Part, Queries, TableSize};
+use crate::insight::{
+    Activity, Connection, ForeignKey, IndexDetail, Part, Partition, PartitionStep, Partitions, Queries,
+    TableSize,
+};
 use crate::{DatabaseRead, DatabaseUpkeep, DatabaseWrite, End, Error, Instant};
 
 /// Tables, grants and queries of one database.
@@ -45,6 +48,8 @@ pub struct FakeTable {
     pub index_details: Vec<IndexDetail>,
     /// Its foreign keys.
     pub foreign_keys: Vec<ForeignKey>,
+    /// Its partitions; each step moves one on, or answers why not by [`FakeTable::answers`] on its name.
+    pub partitions: Partitions,
 }
 
 impl FakeDatabase {
@@ -104,6 +109,33 @@ impl FakeTable {
             .iter()
             .filter(|(_, row)| matches(row, filter))
             .map(|(id, _)| *id)
+    }
+
+    /// Moves a partition on, if it may go.
+    fn step(
+        &mut self,
+        partition: &str,
+        state: &str,
+        may_go: impl Fn(&Partition) -> bool,
+    ) -> Result<PartitionStep, Error> {
+        if let Some(Upkeep { note, .. }) = self.upkeep.get(partition) {
+            return Ok(PartitionStep {
+                note: note.clone(),
+                ..PartitionStep::default()
+            });
+        }
+        let missing = || Error::NotFound(format!("partition {partition}"));
+        let mut known = self.partitions.partitions.iter_mut();
+        let known = known.find(|known| known.name == partition).ok_or_else(missing)?;
+        let done = may_go(known);
+        if done {
+            state.clone_into(&mut known.state);
+        }
+        Ok(PartitionStep {
+            done,
+            note: (!done).then(|| "it may not go".to_owned()),
+            ..PartitionStep::default()
+        })
     }
 
     fn done(&self, upkeep: &str) -> Upkeep {
@@ -267,6 +299,10 @@ impl DatabaseRead for FakeHost {
         })
     }
 
+    fn partitions(&mut self, database: &str, table: &str) -> Result<Partitions, Error> {
+        Ok(self.in_table("partitions", database, table)?.partitions.clone())
+    }
+
     fn activities(&mut self, database: &str) -> Result<Vec<Activity>, Error> {
         Ok(self
             .in_database("activities", database, database)?
@@ -349,6 +385,52 @@ impl DatabaseWrite for FakeHost {
             .or_default()
             .extend(gone);
         Ok(batch)
+    }
+
+    fn detach_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        before: Instant,
+    ) -> Result<PartitionStep, Error> {
+        let _ = self.in_database("detach_partition", database, partition)?;
+        let table = self.database(database).table(table);
+        table.step(partition, "detached", |known| {
+            known.state.starts_with("attach") && known.upper.is_some_and(|upper| upper <= before)
+        })
+    }
+
+    fn archive_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        _archive: &Archive,
+    ) -> Result<PartitionStep, Error> {
+        let _ = self.in_database("archive_partition", database, partition)?;
+        let table = self.database(database).table(table);
+        table.step(partition, "archived", |known| known.state == "detached")
+    }
+
+    fn drop_partition(
+        &mut self,
+        database: &str,
+        table: &str,
+        partition: &str,
+        archived_before: Instant,
+        _storage: &str,
+    ) -> Result<PartitionStep, Error> {
+        let _ = self.in_database("drop_partition", database, partition)?;
+        let table = self.database(database).table(table);
+        let step = table.step(partition, "dropped", |known| {
+            known.state == "gone" || known.archived_at.is_some_and(|at| at < archived_before)
+        });
+        table
+            .partitions
+            .partitions
+            .retain(|known| known.state != "dropped");
+        step
     }
 }
 

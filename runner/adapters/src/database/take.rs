@@ -10,7 +10,7 @@ use sereno_core::ports::database::{Archive, DatabaseError};
 pub(super) const ROWS_MAX: u32 = 10_000;
 
 /// Of all rows of a batch as text. They are in memory once as they are and once compressed.
-const BYTES_MAX: usize = 32 << 20;
+pub(super) const BYTES_MAX: usize = 32 << 20;
 
 /// How long a transaction may be open while its rows are kept: a slow bucket takes some of it, and row locks last as long.
 pub(super) const KEEP_LIMIT: Duration = Duration::from_secs(60);

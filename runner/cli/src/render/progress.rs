@@ -130,6 +130,8 @@ pub(crate) fn beginning(mode: Mode, targets: &[String]) -> String {
 fn words(effect: &Effect) -> String {
     let doing = match effect.verb {
         Verb::Delete => "deleting from",
+        Verb::Detach => "detaching from",
+        Verb::Drop => "dropping from",
         Verb::Remove => "removing from",
         Verb::Rename => "renaming in",
         Verb::Compress => "compressing in",

@@ -136,6 +136,10 @@ fn verb(verb: Verb, mode: Mode) -> &'static str {
     match (verb, mode) {
         (Verb::Delete, Mode::Plan) => "would delete",
         (Verb::Delete, Mode::Apply) => "deleted",
+        (Verb::Detach, Mode::Plan) => "would detach",
+        (Verb::Detach, Mode::Apply) => "detached",
+        (Verb::Drop, Mode::Plan) => "would drop",
+        (Verb::Drop, Mode::Apply) => "dropped",
         (Verb::Remove, Mode::Plan) => "would remove",
         (Verb::Remove, Mode::Apply) => "removed",
         (Verb::Rename, Mode::Plan) => "would rename",

@@ -31,9 +31,9 @@ const LISTED_MAX: usize = 20_000;
 const PAGE: u32 = 1_000;
 
 /// What the rows are put into.
-const ROWS_END: &str = ".jsonl.gz";
+pub(super) const ROWS_END: &str = ".jsonl.gz";
 /// What says that the rows are gone, and how to know the object.
-const MANIFEST_END: &str = ".json";
+pub(super) const MANIFEST_END: &str = ".json";
 /// What says that the rows stayed.
 const VOID_END: &str = ".void";
 
@@ -89,7 +89,7 @@ struct Manifest<'a> {
 }
 
 /// What keeps rows from being archived keeps them from being deleted.
-fn not_archived(error: &StorageError) -> DatabaseError {
+pub(super) fn not_archived(error: &StorageError) -> DatabaseError {
     let reason = error.to_string();
     match error {
         StorageError::Unreachable { .. } => DatabaseError::Unreachable {
@@ -116,7 +116,7 @@ pub(super) struct About<'a> {
 }
 
 /// A name as a part of a key: what could mean something else there is written as its bytes.
-fn part(name: &str) -> String {
+pub(super) fn part(name: &str) -> String {
     use std::fmt::Write as _;
     let mut text = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -129,15 +129,15 @@ fn part(name: &str) -> String {
     text
 }
 
-fn stamp(at: Instant) -> String {
+pub(super) fn stamp(at: Instant) -> String {
     at.format("%Y%m%dT%H%M%SZ").to_string()
 }
 
-fn key(text: String) -> Result<ObjectKey, DatabaseError> {
+pub(super) fn key(text: String) -> Result<ObjectKey, DatabaseError> {
     ObjectKey::try_from(text).map_err(|error| DatabaseError::Invalid(error.to_string()))
 }
 
-fn zipped(text: &[u8]) -> Result<Vec<u8>, DatabaseError> {
+pub(super) fn zipped(text: &[u8]) -> Result<Vec<u8>, DatabaseError> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder
         .write_all(text)
@@ -145,7 +145,7 @@ fn zipped(text: &[u8]) -> Result<Vec<u8>, DatabaseError> {
         .map_err(|error| broken(&error.to_string()))
 }
 
-fn unzipped(bytes: &[u8], length: usize) -> Result<Vec<u8>, DatabaseError> {
+pub(super) fn unzipped(bytes: &[u8], length: usize) -> Result<Vec<u8>, DatabaseError> {
     let mut text = Vec::with_capacity(length);
     // One byte more than expected is enough to see that it is something else.
     GzDecoder::new(bytes)
@@ -155,11 +155,45 @@ fn unzipped(bytes: &[u8], length: usize) -> Result<Vec<u8>, DatabaseError> {
     Ok(text)
 }
 
-fn broken(reason: &str) -> DatabaseError {
+pub(super) fn broken(reason: &str) -> DatabaseError {
     DatabaseError::Fault {
         operation: "read back archived rows",
         reason: reason.to_owned(),
     }
+}
+
+/// All of an object.
+pub(super) async fn read(storage: &dyn Storage, key: &ObjectKey) -> Result<Vec<u8>, DatabaseError> {
+    let mut download = storage
+        .get_stream(key)
+        .await
+        .map_err(|error| not_archived(&error))?;
+    let mut bytes = Vec::new();
+    while let Some(piece) = download.next().await.map_err(|error| not_archived(&error))? {
+        bytes.extend(piece);
+    }
+    Ok(bytes)
+}
+
+/// Puts rows that were compressed, and holds what is there against what was meant.
+pub(super) async fn put_and_compare(
+    storage: &dyn Storage,
+    key: &ObjectKey,
+    bytes: &[u8],
+    sha256: &str,
+    text: &[u8],
+) -> Result<(), DatabaseError> {
+    storage
+        .put(key, bytes.to_vec(), Put::Create)
+        .await
+        .map_err(|error| not_archived(&error))?;
+    let back = read(storage, key).await?;
+    if digest(&back) != sha256 || unzipped(&back, text.len())? != text {
+        return Err(broken(
+            "what was read back is not what was put; no row was deleted",
+        ));
+    }
+    Ok(())
 }
 
 impl Keeper {
@@ -243,32 +277,9 @@ impl Keeper {
         }
     }
 
-    async fn read(&self, key: &ObjectKey) -> Result<Vec<u8>, DatabaseError> {
-        let mut download = self
-            .storage
-            .get_stream(key)
-            .await
-            .map_err(|error| not_archived(&error))?;
-        let mut bytes = Vec::new();
-        while let Some(piece) = download.next().await.map_err(|error| not_archived(&error))? {
-            bytes.extend(piece);
-        }
-        Ok(bytes)
-    }
-
     async fn put(&self, kept: &Kept, bytes: &[u8], text: &[u8]) -> Result<(), DatabaseError> {
         let key = key(format!("{}{ROWS_END}", kept.stem))?;
-        self.storage
-            .put(&key, bytes.to_vec(), Put::Create)
-            .await
-            .map_err(|error| not_archived(&error))?;
-        let back = self.read(&key).await?;
-        if digest(&back) != kept.sha256 || unzipped(&back, text.len())? != text {
-            return Err(broken(
-                "what was read back is not what was put; no row was deleted",
-            ));
-        }
-        Ok(())
+        put_and_compare(&*self.storage, &key, bytes, &kept.sha256, text).await
     }
 
     /// Gives objects of earlier runs their manifest where the database says that their rows are gone: a host that died
@@ -311,7 +322,7 @@ impl Keeper {
                 (record.attempt, record.batch, &record.scope) == (named.attempt, named.batch, &self.on)
             });
             if let Some(record) = record {
-                let bytes = self.read(&key(format!("{stem}{ROWS_END}"))?).await?;
+                let bytes = read(&*self.storage, &key(format!("{stem}{ROWS_END}"))?).await?;
                 let kept = Kept {
                     batch: named.batch,
                     stem: stem.clone(),

@@ -35,7 +35,7 @@ pub struct DatabaseCapability {
     pub(super) hold: Arc<Hold>,
     /// The purges that passed their guards.
     open: Mutex<Vec<OpenPurge>>,
-    begun: Begun,
+    pub(super) begun: Begun,
 }
 
 struct OpenPurge {
@@ -403,7 +403,7 @@ impl DatabaseCapability {
     }
 
     /// The table in its one spelling, and its grant path: the one that is leased, fenced and added up.
-    fn canonical(&self, table: &TableName) -> (String, TableName) {
+    pub(super) fn canonical(&self, table: &TableName) -> (String, TableName) {
         let path = self
             .authority
             .canonical(Path::Table(self.name.clone(), table.clone()));
@@ -427,7 +427,7 @@ impl DatabaseCapability {
 }
 
 /// Rows put into a storage.
-fn kept_effect(storage: &StorageCapability, on: &str) -> Effect {
+pub(super) fn kept_effect(storage: &StorageCapability, on: &str) -> Effect {
     Effect {
         verb: Verb::Write,
         on: storage.on().to_owned(),

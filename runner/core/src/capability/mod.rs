@@ -10,6 +10,8 @@ mod files;
 mod http;
 mod insight;
 mod moves;
+mod partition;
+mod shelf;
 mod storage;
 mod writer;
 

@@ -69,8 +69,8 @@ static ON_DATABASE: Shape = Shape {
                 of: &Kind::List(&Kind::OneOf(&texts::TABLE_VERB)),
             },
             presence: Presence::Optional,
-            doc: "`read`, `delete`, `vacuum`, `analyze`, `reindex`, `vacuum-full`, by table. `\"*\"` is every table, for \
-                  all but `delete` and `vacuum-full`.",
+            doc: "`read`, `delete`, `detach`, `drop`, `vacuum`, `analyze`, `reindex`, `vacuum-full`, by table. `\"*\"` is \
+                  every table, for all but `delete`, `detach`, `drop` and `vacuum-full`.",
         },
         Key {
             name: "whole",
@@ -228,9 +228,9 @@ fn read_tables(
         .flat_map(|table| database.spellings(table))
         .collect();
     for entry in on.node.entries_of("tables") {
-        let delete = verb_at(&entry.node, Verb::Delete).map(|at| (at, "delete"));
-        let rewrite = verb_at(&entry.node, Verb::VacuumFull).map(|at| (at, "vacuum-full"));
-        let delete = delete.or(rewrite);
+        let delete = [Verb::Delete, Verb::Detach, Verb::Drop, Verb::VacuumFull]
+            .into_iter()
+            .find_map(|verb| verb_at(&entry.node, verb).map(|at| (at, verb)));
         if entry.key == "*" {
             if let Some((at, verb)) = delete {
                 mistakes.push(
@@ -259,10 +259,12 @@ fn read_tables(
                 Diagnostic::at(
                     "protected",
                     at.span.clone(),
-                    if verb == "delete" {
-                        format!("`{table}` is protected: nothing may be deleted from it")
-                    } else {
-                        format!("`{table}` is protected: VACUUM FULL is never run on it")
+                    match verb {
+                        Verb::VacuumFull => format!("`{table}` is protected: VACUUM FULL is never run on it"),
+                        Verb::Detach | Verb::Drop => {
+                            format!("`{table}` is protected: its partitions are never detached or dropped")
+                        }
+                        _ => format!("`{table}` is protected: nothing may be deleted from it"),
                     },
                 )
                 .label("this grant")

@@ -147,7 +147,13 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
     let does_upkeep = grants.0.values().flatten().any(|verb| {
         matches!(
             verb,
-            Verb::Vacuum | Verb::Analyze | Verb::Reindex | Verb::VacuumFull | Verb::Backup | Verb::Restore
+            Verb::Vacuum
+                | Verb::Analyze
+                | Verb::Reindex
+                | Verb::VacuumFull
+                | Verb::Detach
+                | Verb::Backup
+                | Verb::Restore
         )
     });
     let duration = |key: &str| node.text_of(key).and_then(|text| parse_duration(text).ok());

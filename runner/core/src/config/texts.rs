@@ -240,7 +240,16 @@ pub(super) static FENCE: Choice = Choice {
 pub(super) static TABLE_VERB: Choice = Choice {
     what: "a verb of a table",
     code: "bad-verb",
-    texts: &["read", "delete", "vacuum", "analyze", "reindex", "vacuum-full"],
+    texts: &[
+        "read",
+        "delete",
+        "detach",
+        "drop",
+        "vacuum",
+        "analyze",
+        "reindex",
+        "vacuum-full",
+    ],
 };
 
 pub(super) static WHOLE_VERB: Choice = Choice {

@@ -61,7 +61,7 @@ impl Interface {
     pub fn verbs(self) -> &'static [Verb] {
         match self {
             Self::DatabaseRead => &[Verb::Read, Verb::Query],
-            Self::DatabaseWrite => &[Verb::Delete],
+            Self::DatabaseWrite => &[Verb::Delete, Verb::Detach, Verb::Drop],
             Self::Files => &[
                 Verb::Read,
                 Verb::ReadContent,
@@ -95,6 +95,10 @@ pub enum Verb {
     Query,
     /// Delete rows.
     Delete,
+    /// Take partitions out of a table.
+    Detach,
+    /// Drop partitions that were taken out and archived.
+    Drop,
     /// VACUUM.
     Vacuum,
     /// ANALYZE.
@@ -131,12 +135,14 @@ pub enum Verb {
 
 impl Verb {
     /// Every verb with its text.
-    pub const ALL: [(&'static str, Self); 19] = [
+    pub const ALL: [(&'static str, Self); 21] = [
         ("backup", Self::Backup),
         ("restore", Self::Restore),
         ("read", Self::Read),
         ("query", Self::Query),
         ("delete", Self::Delete),
+        ("detach", Self::Detach),
+        ("drop", Self::Drop),
         ("vacuum", Self::Vacuum),
         ("analyze", Self::Analyze),
         ("reindex", Self::Reindex),
@@ -173,7 +179,13 @@ impl Verb {
     pub fn is_destructive(self) -> bool {
         matches!(
             self,
-            Self::Delete | Self::Remove | Self::Truncate | Self::Terminate | Self::VacuumFull
+            Self::Delete
+                | Self::Detach
+                | Self::Drop
+                | Self::Remove
+                | Self::Truncate
+                | Self::Terminate
+                | Self::VacuumFull
         )
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::partition::PlannedPartitions;
 use crate::grant::Verb;
 use crate::job::NamedQuery;
 use crate::name::{RunId, TableName};
@@ -22,7 +23,8 @@ use crate::value::{Filter, Instant, Value};
 
 /// The plan-mode decorator of a [`Database`].
 pub struct PlannedDatabase {
-    inner: Arc<dyn Database>,
+    pub(super) inner: Arc<dyn Database>,
+    pub(super) partitions: PlannedPartitions,
     planned: Mutex<BTreeMap<TableName, Vec<Filter>>>,
     /// Connections that would be gone.
     ended: Mutex<BTreeSet<(i64, Instant)>>,
@@ -33,6 +35,7 @@ impl PlannedDatabase {
     pub fn new(inner: Arc<dyn Database>) -> Self {
         Self {
             inner,
+            partitions: PlannedPartitions::default(),
             planned: Mutex::default(),
             ended: Mutex::default(),
         }
@@ -142,7 +145,9 @@ impl Database for PlannedDatabase {
         without: &[Filter],
     ) -> Result<u64, DatabaseError> {
         let gone = [self.planned(table).as_slice(), without].concat();
-        self.inner.count(table, filter, &gone).await
+        let rows = self.inner.count(table, filter, &gone).await?;
+        let left = self.partitions.gone(&self.inner, table, filter, &gone).await?;
+        Ok(rows.saturating_sub(left))
     }
 
     async fn query(&self, query: &NamedQuery, params: &[Value]) -> Result<Rows, DatabaseError> {

@@ -8,6 +8,7 @@ mod database;
 mod files;
 mod http;
 mod overlay;
+mod partition;
 mod space;
 mod storage;
 mod writer;

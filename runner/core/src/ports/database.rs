@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::insight::{Backend, EndMode, Insight};
+use super::partition::Partitioned;
 use crate::job::NamedQuery;
 use crate::name::{RunId, TableName};
 use crate::report::Effect;
@@ -277,7 +278,7 @@ pub trait Archive: Send + Sync {
 
 /// One configured database. Implementations pass `database::` of the integration tests.
 #[async_trait]
-pub trait Database: Insight + Send + Sync {
+pub trait Database: Insight + Partitioned + Send + Sync {
     /// The database's own clock.
     async fn now(&self) -> Result<Instant, DatabaseError>;
 

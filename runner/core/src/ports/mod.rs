@@ -11,6 +11,7 @@ pub mod http;
 pub mod insight;
 pub mod ledger;
 pub mod orders;
+pub mod partition;
 pub mod plugins;
 pub mod sinks;
 pub mod storage;

@@ -18,6 +18,7 @@ use super::files::{
 use super::insight::{
     Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
 };
+use super::partition::{Partitioned, Partitions};
 use super::storage::{Download, Listing, Object, ObjectKey, Put, Storage, StorageError, Upload};
 use crate::grant::Verb;
 use crate::job::NamedQuery;
@@ -83,6 +84,13 @@ impl Insight for UnreachedDatabase {
     }
 
     async fn activity(&self) -> Result<Vec<Activity>, DatabaseError> {
+        self.why()
+    }
+}
+
+#[async_trait]
+impl Partitioned for UnreachedDatabase {
+    async fn partitions(&self, _table: &TableName) -> Result<Partitions, DatabaseError> {
         self.why()
     }
 }

@@ -7,8 +7,8 @@ use sereno_core::ports::plugins::CallError;
 
 use super::insight;
 use crate::bindings::database_read::{
-    Activity, ConnectionPage, DatabaseStatistics, ForeignKey, Host, IndexDetail, IndexStatistics, Queries,
-    Rows, TablePage, TableStatistics,
+    Activity, ConnectionPage, DatabaseStatistics, ForeignKey, Host, IndexDetail, IndexStatistics,
+    PartitionList, Queries, Rows, TablePage, TableStatistics,
 };
 use crate::bindings::types;
 use crate::convert;
@@ -175,6 +175,19 @@ impl Host for State {
                 let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, on)?;
                 let found = database.foreign_keys(&table).await?;
                 Ok(found.into_iter().map(insight::foreign_key).collect())
+            })
+            .await)
+    }
+
+    async fn partitions(&mut self, database: String, table_name: String) -> Answer<PartitionList> {
+        let call = self.call(Pace::Look)?;
+        let reach = call.reach.clone();
+        Ok(call
+            .answer(async move {
+                let table = table(&table_name)?;
+                let on = |database| Path::Table(database, table.clone());
+                let database = reach.database(Interface::DatabaseRead, Verb::Read, &database, on)?;
+                Ok(insight::partitions(database.partitions(&table).await?))
             })
             .await)
     }

@@ -1,6 +1,7 @@
 //! What a database tells of itself, in the contract's records. It decides nothing.
 
 use sereno_core::ports::insight as port;
+use sereno_core::ports::partition;
 use sereno_core::value::Instant;
 
 use crate::bindings::database_read as wit;
@@ -114,5 +115,20 @@ pub(super) fn activity(activity: port::Activity) -> wit::Activity {
         unit: activity.unit,
         note: activity.note,
         attributes: Vec::new(),
+    }
+}
+
+pub(super) fn partitions(found: partition::Partitions) -> wit::PartitionList {
+    let one = |one: partition::Partition| wit::Partition {
+        name: one.name.to_string(),
+        state: one.state.as_str().to_owned(),
+        upper: micros(one.upper),
+        kept: one.kept,
+        archived_at: micros(one.archived_at),
+        attributes: Vec::new(),
+    };
+    wit::PartitionList {
+        obstacle: found.obstacle,
+        partitions: found.partitions.into_iter().map(one).collect(),
     }
 }

@@ -384,10 +384,18 @@ pub(super) async fn rights_of_upkeep(
     Ok(verbs
         .iter()
         // The owner of the database may vacuum and analyze everything in it, but not rebuild single indexes.
-        .filter(|verb| !(owns || maintains || (owns_database && **verb != Verb::Reindex)))
+        .filter(|verb| match verb {
+            Verb::Detach | Verb::Drop => !owns,
+            _ => !(owns || maintains || (owns_database && **verb != Verb::Reindex)),
+        })
         .map(|verb| Missing {
-            what: format!("the right to {verb} table {wanted}"),
-            hint: if has_maintain {
+            what: match verb {
+                Verb::Detach | Verb::Drop => format!("the right to {verb} partitions of table {wanted}"),
+                _ => format!("the right to {verb} table {wanted}"),
+            },
+            hint: if matches!(verb, Verb::Detach | Verb::Drop) {
+                format!("set upkeep_url to a role that owns the table: only {owner} may")
+            } else if has_maintain {
                 format!("run: GRANT MAINTAIN ON {} TO {role};", found.quoted())
             } else {
                 format!("set upkeep_url to a role that owns the table: before PostgreSQL 17 only {owner} may")

@@ -11,7 +11,7 @@ use super::super::sql::{Arg, Sql};
 use super::session::{Access, LOCK_LIMIT, Session, answer, execute, one, optional};
 
 /// Keeps two first runs from creating the same things; the letters of `sereno`.
-const CREATE_LOCK: i64 = 0x7365_7265_6e6f;
+pub(super) const CREATE_LOCK: i64 = 0x7365_7265_6e6f;
 
 const CREATE: [&str; 3] = [
     "CREATE SCHEMA IF NOT EXISTS sereno",

@@ -6,11 +6,13 @@
 
 mod catalogue;
 mod connections;
+mod detached;
 mod fence;
 mod filter;
 mod hazards;
 mod horizon;
 mod insight;
+mod partitions;
 mod purge;
 mod queries;
 mod read;
@@ -33,6 +35,7 @@ use sereno_core::ports::database::{
 use sereno_core::ports::insight::{
     Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
 };
+use sereno_core::ports::partition::{PartitionStep, Partitioned, Partitions, Shelf};
 use sereno_core::value::{Filter, Instant, Value};
 use sqlx::postgres::PgConnectOptions;
 
@@ -92,6 +95,14 @@ impl Postgres {
         })
     }
 
+    fn ways(&self) -> partitions::Ways<'_> {
+        partitions::Ways {
+            rows: &self.rows,
+            upkeep: self.upkeep_sessions(),
+            timezone: &self.timezone,
+        }
+    }
+
     fn upkeep_sessions(&self) -> &Sessions {
         self.upkeep.as_ref().unwrap_or(&self.rows)
     }
@@ -143,6 +154,78 @@ impl Insight for Postgres {
 }
 
 #[async_trait]
+impl Partitioned for Postgres {
+    async fn partitions(&self, table: &TableName) -> Result<Partitions, DatabaseError> {
+        self.ways().list(table).await
+    }
+
+    async fn detach_partition(
+        &self,
+        table: &TableName,
+        partition: &TableName,
+        before: Instant,
+        limit: Duration,
+        fence: &Fence,
+    ) -> Result<PartitionStep, DatabaseError> {
+        self.ways().detach(table, partition, before, limit, fence).await
+    }
+
+    async fn preview_detach_partition(
+        &self,
+        table: &TableName,
+        partition: &TableName,
+        before: Instant,
+        limit: Duration,
+        _fence: &Fence,
+    ) -> Result<PartitionStep, DatabaseError> {
+        self.ways().preview_detach(table, partition, before, limit).await
+    }
+
+    async fn archive_partition(
+        &self,
+        table: &TableName,
+        partition: &TableName,
+        limit: Duration,
+        fence: &Fence,
+        shelf: &dyn Shelf,
+    ) -> Result<PartitionStep, DatabaseError> {
+        self.ways().archive(table, partition, limit, fence, shelf).await
+    }
+
+    async fn preview_archive_partition(
+        &self,
+        table: &TableName,
+        partition: &TableName,
+        limit: Duration,
+        detached: bool,
+    ) -> Result<PartitionStep, DatabaseError> {
+        self.ways()
+            .preview_archive(table, partition, limit, detached)
+            .await
+    }
+
+    async fn drop_partition(
+        &self,
+        table: &TableName,
+        partition: &TableName,
+        limit: Duration,
+        fence: &Fence,
+    ) -> Result<PartitionStep, DatabaseError> {
+        self.ways().drop(table, partition, limit, fence).await
+    }
+
+    async fn preview_drop_partition(
+        &self,
+        table: &TableName,
+        partition: &TableName,
+        _limit: Duration,
+        _fence: &Fence,
+    ) -> Result<PartitionStep, DatabaseError> {
+        self.ways().preview_drop(table, partition).await
+    }
+}
+
+#[async_trait]
 impl Database for Postgres {
     async fn now(&self) -> Result<Instant, DatabaseError> {
         let mut session = self.rows.open("read the clock", QUESTION_LIMIT).await?;
@@ -166,7 +249,12 @@ impl Database for Postgres {
             .filter(|verb| {
                 matches!(
                     verb,
-                    Verb::Vacuum | Verb::Analyze | Verb::Reindex | Verb::VacuumFull
+                    Verb::Vacuum
+                        | Verb::Analyze
+                        | Verb::Reindex
+                        | Verb::VacuumFull
+                        | Verb::Detach
+                        | Verb::Drop
                 )
             })
             .collect();

@@ -30,6 +30,7 @@ use sereno_core::ports::database::{
 use sereno_core::ports::insight::{
     Activity, Backend, Connection, EndMode, ForeignKey, IndexDetail, Insight, Part, Queries, TableSize,
 };
+use sereno_core::ports::partition::Partitioned;
 use sereno_core::value::{Filter, Instant, Value};
 use sqlx::sqlite::SqliteConnectOptions;
 
@@ -125,6 +126,9 @@ impl Insight for Sqlite {
         Err(DatabaseError::Unsupported("telling what is at work"))
     }
 }
+
+/// There are none here.
+impl Partitioned for Sqlite {}
 
 #[async_trait]
 impl Database for Sqlite {
