@@ -237,11 +237,12 @@ impl ConfiguredBackups {
         shelf.put(id, VERIFIED, text, Put::Replace).await
     }
 
-    /// The objects of what was never published, by id.
-    async fn leftovers(shelf: &Shelf) -> Result<BTreeMap<String, BTreeMap<String, u64>>, BackupError> {
-        let mut all = shelf.all().await?;
-        all.retain(|_, objects| !objects.contains_key(MANIFEST));
-        Ok(all)
+    /// What was published, and what never was.
+    async fn all(shelf: &Shelf) -> Result<(Objects, Objects), BackupError> {
+        let all = shelf.all().await?;
+        Ok(all
+            .into_iter()
+            .partition(|(_, objects)| objects.contains_key(MANIFEST)))
     }
 }
 
@@ -517,23 +518,35 @@ impl Backups for ConfiguredBackups {
 
     async fn sweep(&self, place: &Place) -> Result<Gone, BackupError> {
         let shelf = self.shelf(place).await?;
-        let mut gone = Gone::default();
-        for (id, objects) in Self::leftovers(&shelf).await? {
+        let (published, leftovers) = Self::all(&shelf).await?;
+        for (id, objects) in &leftovers {
             for name in objects.keys() {
-                shelf.remove(&id, name).await?;
+                shelf.remove(id, name).await?;
             }
-            gone.backups += 1;
-            gone.bytes += objects.values().sum::<u64>();
         }
-        Ok(gone)
+        Ok(swept(&published, &leftovers, &shelf.unfinished(true).await?))
     }
 
     async fn preview_sweep(&self, place: &Place) -> Result<Gone, BackupError> {
-        let leftovers = Self::leftovers(&self.shelf(place).await?).await?;
-        Ok(Gone {
-            backups: leftovers.len() as u64,
-            bytes: leftovers.values().flat_map(BTreeMap::values).sum(),
-        })
+        let shelf = self.shelf(place).await?;
+        let (published, leftovers) = Self::all(&shelf).await?;
+        Ok(swept(&published, &leftovers, &shelf.unfinished(false).await?))
+    }
+}
+
+/// The objects of every backup, by its id.
+type Objects = BTreeMap<String, BTreeMap<String, u64>>;
+
+/// What goes with leftovers and with what was never even an object.
+fn swept(published: &Objects, leftovers: &Objects, unfinished: &BTreeMap<String, u64>) -> Gone {
+    let of_none = |id: &&String| !leftovers.contains_key(*id) && !published.contains_key(*id);
+    Gone {
+        backups: (leftovers.len() + unfinished.keys().filter(of_none).count()) as u64,
+        bytes: leftovers
+            .values()
+            .flat_map(BTreeMap::values)
+            .chain(unfinished.values())
+            .sum(),
     }
 }
 

@@ -104,6 +104,22 @@ impl Shelf {
         }
     }
 
+    /// What hosts that died left of objects that they had begun: bytes by id.
+    pub(super) async fn unfinished(&self, remove: bool) -> Result<BTreeMap<String, u64>, BackupError> {
+        let prefix = format!("{}/", self.database);
+        let found = if remove {
+            self.port.remove_unfinished(&prefix).await
+        } else {
+            self.port.unfinished(&prefix).await
+        };
+        let of_id = |(folder, bytes): (String, u64)| Some((folder.strip_prefix(&prefix)?.to_owned(), bytes));
+        Ok(found
+            .map_err(|error| stored(&error))?
+            .into_iter()
+            .filter_map(of_id)
+            .collect())
+    }
+
     /// A small object whole; none when it is not there.
     pub(super) async fn small(&self, id: &str, name: &str) -> Result<Option<Vec<u8>>, BackupError> {
         match self.port.get(&self.key(id, name)?, 0, SMALL_BYTES_MAX).await {

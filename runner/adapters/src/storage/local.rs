@@ -8,6 +8,9 @@
 //!
 //! The folder itself is never made: where a volume is not mounted, a backup must not land on the disk below.
 
+mod leftovers;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
@@ -507,6 +510,22 @@ impl Storage for LocalStorage {
         let (folder, key) = (self.0.clone(), key.clone());
         let unfinished = blocking(move || folder.begin(&key, put)).await?;
         Ok(Box::new(LocalUpload(Some(unfinished))))
+    }
+
+    async fn unfinished(&self, prefix: &str) -> Result<BTreeMap<String, u64>, StorageError> {
+        let (folder, prefix) = (self.0.clone(), prefix.to_owned());
+        blocking(move || {
+            leftovers::of(&folder, &prefix, false).map_err(|error| refused("list", &prefix, error))
+        })
+        .await
+    }
+
+    async fn remove_unfinished(&self, prefix: &str) -> Result<BTreeMap<String, u64>, StorageError> {
+        let (folder, prefix) = (self.0.clone(), prefix.to_owned());
+        blocking(move || {
+            leftovers::of(&folder, &prefix, true).map_err(|error| refused("remove", &prefix, error))
+        })
+        .await
     }
 
     async fn get_stream(&self, key: &ObjectKey) -> Result<Box<dyn Download>, StorageError> {

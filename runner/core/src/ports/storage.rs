@@ -4,6 +4,7 @@
 //! it would outlast a power failure. Keys are [`ObjectKey`]s; what a key means on a disk or in a bucket is the
 //! adapter's. **Dropping a future or an [`Upload`] publishes nothing**, unless its last step had begun.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -205,6 +206,17 @@ pub trait Storage: Send + Sync {
     /// Begins an object of any size, for host-side users. With [`Put::Create`] a key that is taken is told here where
     /// that is known, and at [`Upload::finish`] at the latest.
     async fn put_stream(&self, key: &ObjectKey, put: Put) -> Result<Box<dyn Upload>, StorageError>;
+
+    /// What hosts that died left of objects that they had begun in the folder `prefix`: bytes by folder. Nobody may be writing
+    /// there. A storage that shows and keeps none of it answers nothing.
+    async fn unfinished(&self, _prefix: &str) -> Result<BTreeMap<String, u64>, StorageError> {
+        Ok(BTreeMap::new())
+    }
+
+    /// Removes what [`Self::unfinished`] tells.
+    async fn remove_unfinished(&self, _prefix: &str) -> Result<BTreeMap<String, u64>, StorageError> {
+        Ok(BTreeMap::new())
+    }
 
     /// Reads an object of any size, for host-side users.
     async fn get_stream(&self, key: &ObjectKey) -> Result<Box<dyn Download>, StorageError>;

@@ -2,8 +2,10 @@
 //!
 //! The same on SQLite, on the machine's own PostgreSQL and on 18; which backup may go is core's own test.
 
+mod bucket;
 mod by_hand;
 mod jobs;
+mod killed;
 mod physical;
 mod world;
 

@@ -159,7 +159,7 @@ impl World {
              [database.scratch]\nurl = \"${{env:SCRATCH}}\"\nscratch = true\n[storage.backups]\nurl = \"file://backups\"\n"
         );
         let config = sereno_core::config::parse(&configuration, home.path()).unwrap();
-        let environment = [("APP", url), ("SCRATCH", &urls[1])];
+        let environment = [("APP", url), ("SCRATCH", &urls[1]), ("BUCKET_SECRET", "test")];
         let environment: BTreeMap<String, String> = environment
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into();
@@ -211,6 +211,22 @@ impl World {
     pub(super) fn house(&self, jobs: &str) -> House {
         let configuration = format!("{}{jobs}", self.configuration);
         House::with_environment(&configuration, self.home.path(), self.environment.clone()).unwrap()
+    }
+
+    /// The folder that the configuration's paths start at.
+    pub(super) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Writes down what [`Self::house`] reads, for the program.
+    pub(super) fn write_configuration(&self, jobs: &str) {
+        let configuration = format!("{}{jobs}", self.configuration);
+        std::fs::write(self.home.path().join("sereno.toml"), configuration).unwrap();
+    }
+
+    /// What the configuration refers to.
+    pub(super) fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
     }
 
     pub(super) fn url(&self, name: &str) -> &str {
