@@ -116,6 +116,11 @@ fn a_full_disk_that_holds_the_ledger_is_freed_and_the_run_is_recorded() {
     let plan = reported(home, &["plan", "space"]);
     assert_eq!(plan["outcome"], "succeeded", "{plan:#}");
     assert_eq!((names(&temp), names(&logs)), before, "a plan frees nothing");
+    assert_eq!(
+        effects(&plan),
+        ["remove directory.temp: 0 of 1"],
+        "what goes from one directory is room for the other's step"
+    );
     assert!(!ballast.exists(), "it was given up to record the plan");
     assert!(
         plan["targets"].to_string().contains("removes 1 file with 12 MiB"),

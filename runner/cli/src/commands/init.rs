@@ -84,12 +84,17 @@ mod tests {
                 _ => format!("{line}\n"),
             })
             .collect();
-        for text in [TEMPLATE, &switched_on] {
+        // `init` makes the only directory that is named at first.
+        for (text, named) in [
+            (TEMPLATE, vec![DIRECTORY]),
+            (&*switched_on, vec!["logs", DIRECTORY]),
+        ] {
             let config = sereno_core::config::parse(text, folder)
                 .unwrap_or_else(|mistakes| panic!("{mistakes:#?}\n{text}"));
             assert!(config.jobs.keys().any(|job| job.as_str() == "temp-files"));
             let directories = config.directories.values().map(|directory| &directory.path);
-            assert_eq!(directories.collect::<Vec<_>>(), [&folder.join(DIRECTORY)]);
+            let named: Vec<_> = named.iter().map(|name| folder.join(name)).collect();
+            assert!(directories.eq(&named), "{text}");
         }
     }
 
