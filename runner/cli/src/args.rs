@@ -131,9 +131,17 @@ A run by hand counts for every time before it; a plan counts for nothing.")]
     /// When jobs are due
     #[command(subcommand)]
     Schedule(Schedule),
-    /// Stay: run every job and round at its time, and answer over HTTP
+    /// Stay: run every job and round at its time
     #[cfg(feature = "serve")]
-    Serve(Serve),
+    #[command(after_help = "\
+Examples:
+  sereno serve
+  sereno serve --log-format json
+
+SIGTERM or Ctrl-C: nothing new is taken, and what runs may end; a second one stops at once. SIGHUP reads the configuration
+anew; one with mistakes is told, and the old one stays.
+Several of them on one PostgreSQL ledger run each tick once; a directory or file of one machine is cleaned by that machine.")]
+    Serve,
     /// Look into, pack and compile plugins
     #[command(subcommand)]
     Plugin(Plugin),
@@ -367,23 +375,6 @@ pub(crate) struct Gauges {
     /// Exit 6 when a gauge stands so
     #[arg(long, value_enum, default_value_t = GaugeFailOn::None, value_name = "STATE")]
     pub(crate) fail_on: GaugeFailOn,
-}
-
-#[cfg(feature = "serve")]
-#[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-Examples:
-  sereno serve
-  sereno serve --log-format json
-  sereno serve --listen 127.0.0.1:9000
-
-SIGTERM or Ctrl-C: nothing new is taken, and what runs may end; a second one stops at once. SIGHUP reads the configuration
-anew; one with mistakes is told, and the old one stays.
-Several of them on one PostgreSQL ledger run each tick once; a directory or file of one machine is cleaned by that machine.")]
-pub(crate) struct Serve {
-    /// Where the HTTP API is, instead of `listen` under [serve]
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
 #[derive(Debug, Args)]

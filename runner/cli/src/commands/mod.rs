@@ -47,7 +47,7 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Schedule(args) => schedule::schedule(&global, &args, output),
         Command::Plugin(args) => plugin::plugin(&global, args, output),
         #[cfg(feature = "serve")]
-        Command::Serve(args) => serve::serve(&global, &args, output),
+        Command::Serve => serve::serve(&global, output),
         Command::Init(args) => init::init(&args, output),
         Command::Schema => schema::schema(output),
         Command::Config(args) => config::config(&global, &args, output),

@@ -15,7 +15,7 @@ use sereno_triggers::serve::{Ended, Host, Loaded, Rejected, Reload, Setting, kee
 
 use super::check::{Reach, mistakes};
 use super::{block_on, source};
-use crate::args::{Global, Serve};
+use crate::args::Global;
 use crate::compose;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -23,8 +23,8 @@ use crate::output::Output;
 /// What a process answers that was told to stop and left something where it stood.
 const EXIT_AT_ONCE: u8 = 143;
 
-pub(super) fn serve(global: &Global, args: &Serve, output: &Output) -> Result<u8, Failure> {
-    let config = block_on(validated(global, args, output))?;
+pub(super) fn serve(global: &Global, output: &Output) -> Result<u8, Failure> {
+    let config = block_on(validated(global, output))?;
     let max_runs = max_runs(&config);
     let guests = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::try_from(max_runs).unwrap_or(1))
@@ -36,7 +36,7 @@ pub(super) fn serve(global: &Global, args: &Serve, output: &Output) -> Result<u8
         guests: guests.handle().clone(),
         max_runs,
     };
-    let ended = block_on(stay(global, args, output, config, setting));
+    let ended = block_on(stay(global, output, config, setting));
     guests.shutdown_background();
     Ok(match ended? {
         Ended::Drained => 0,
@@ -52,31 +52,18 @@ fn max_runs(config: &Config) -> u32 {
 }
 
 /// The configuration with nothing wrong in it, as far as that can be told without opening anything.
-async fn validated(global: &Global, args: &Serve, output: &Output) -> Result<Arc<Config>, Failure> {
+async fn validated(global: &Global, output: &Output) -> Result<Arc<Config>, Failure> {
     let source = source(global)?;
     let reading = config::read(&source.text, &source.folder);
     let mistakes = mistakes(&reading, Reach::Offline).await?;
     if !mistakes.is_empty() {
         return Err(source.failure(&mistakes, "nothing was started", output));
     }
-    let mut config = reading.draft().clone();
-    if let Some(listen) = args.listen {
-        config.serve.listen = Some(listen);
-    }
-    if let Some(address) = config.serve.listen.filter(|address| !address.ip().is_loopback())
-        && config.serve.tokens.is_empty()
-    {
-        return Err(Failure::usage(format!(
-            "{address} is open to other machines, and no token is asked for"
-        ))
-        .hint("add a section `[serve.token.NAME]`, or listen on 127.0.0.1"));
-    }
-    Ok(Arc::new(config))
+    Ok(Arc::new(reading.draft().clone()))
 }
 
 async fn stay(
     global: &Global,
-    args: &Serve,
     output: &Output,
     config: Arc<Config>,
     setting: Setting,
@@ -87,7 +74,6 @@ async fn stay(
     let loaded = compose::serving(Arc::clone(&config), Arc::clone(&ledger), setting.max_runs).await?;
     let reload = Again {
         global: global.clone(),
-        args: args.clone(),
         output: output.clone(),
         ledger,
         ledger_url: config.ledger_url.reference().to_owned(),
@@ -108,7 +94,6 @@ async fn stay(
 /// Reads the configuration anew, over the ledger that is open.
 struct Again {
     global: Global,
-    args: Serve,
     output: Output,
     ledger: Arc<dyn Ledger>,
     ledger_url: String,
@@ -119,9 +104,7 @@ struct Again {
 impl Reload for Again {
     async fn load(&self) -> Result<Loaded, Rejected> {
         let rejected = |failure: Failure| Rejected(failure.text(self.output.paint_talk));
-        let config = validated(&self.global, &self.args, &self.output)
-            .await
-            .map_err(rejected)?;
+        let config = validated(&self.global, &self.output).await.map_err(rejected)?;
         if config.ledger_url.reference() != self.ledger_url {
             return Err(Rejected(
                 "`url` under [ledger] changes with a new process".to_owned(),

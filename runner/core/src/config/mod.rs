@@ -185,7 +185,7 @@ static ROOT: Shape = Shape {
             name: "serve",
             kind: Kind::Table(&serve::SERVE),
             presence: Presence::Optional,
-            doc: "The process that stays: its clock and its HTTP API.",
+            doc: "The process that stays and keeps the schedules.",
         },
     ],
 };

@@ -98,7 +98,7 @@ pub(super) static SERVE: Shape = Shape {
             name: "listen",
             kind: Kind::Parsed(&LISTEN),
             presence: Presence::Default("\"127.0.0.1:8321\""),
-            doc: "Where the HTTP API and the probes are, or `none`. Any other address than this machine's own needs a \
+            doc: "Where the HTTP API and the probes will be, or `none`: it is checked, and this version answers nobody. Any other address than this machine's own needs a \
                   token. It speaks plain HTTP: put a proxy with TLS before it where it crosses a network.",
         },
         Key {
@@ -146,7 +146,7 @@ pub(super) static SERVE: Shape = Shape {
                 of: &Kind::Table(&TOKEN),
             },
             presence: Presence::Optional,
-            doc: "Who may use the HTTP API, by name. Without any, everybody on this machine may look and nobody may operate.",
+            doc: "Who may use the HTTP API once there is one, by name. Without any, everybody on this machine may look and nobody may operate.",
         },
     ],
 };
