@@ -217,12 +217,20 @@ pub(crate) struct Run {
 Examples:
   sereno plan expired-sessions
   sereno plan expired-sessions --json | jq '.targets[].effects[]'
+  sereno plan --all               at deployment: plan every job, and approve what schedules may do from then on
+
+A schedule applies a destructive job only with an approval, which a changed param, grant, guard, target or need voids, and a
+plugin's new build does not. Without one it plans, ends refused(plan-needed), and tells its sinks. `[policy] plan_first = false`
+switches that off.
 
 A plan reads through read-only connections. `sereno apply RUN`, with the id that it prints, does what it shows.")]
 pub(crate) struct Plan {
     /// Its name in the configuration
-    #[arg(required_unless_present = "round")]
+    #[arg(required_unless_present_any = ["round", "all"])]
     pub(crate) job: Option<JobName>,
+    /// Plan every job that changes something, and approve those whose plans go well
+    #[arg(long, conflicts_with_all = ["job", "round", "params", "at", "key"])]
+    pub(crate) all: bool,
     /// Plan the jobs of this round instead, one after the other
     #[arg(long, value_name = "ROUND", conflicts_with_all = ["job", "params"])]
     pub(crate) round: Option<RoundName>,

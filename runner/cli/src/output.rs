@@ -97,4 +97,4 @@ impl Output {
 }
 
 /// The version that documents other than reports carry; it only grows.
-pub(crate) const DOCUMENT_SCHEMA_VERSION: u32 = 1;
+pub(crate) use sereno_core::report::DOCUMENT_SCHEMA_VERSION;

@@ -31,6 +31,8 @@ pub struct Config {
     pub ledger_url: SecretText,
     /// How long ended runs are remembered.
     pub ledger_keep: Duration,
+    /// What is demanded of runs that nobody watches.
+    pub policy: Policy,
     /// By name.
     pub databases: BTreeMap<TargetName, DatabaseTarget>,
     /// By name.
@@ -99,6 +101,15 @@ impl Config {
             }
         })
     }
+}
+
+/// What the operator demands of runs that nobody watches, and of commands from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// A schedule applies a destructive job only after somebody approved it.
+    pub plan_first: bool,
+    /// Events may carry commands.
+    pub remote_commands: bool,
 }
 
 /// A round that the configuration has not.

@@ -4,9 +4,9 @@
 //! the crates around it (engine, adapters, cli) supply them. See ARCHITECTURE.md for the invariants it holds.
 
 pub mod alert;
+pub mod approval;
 pub mod backup;
 pub mod capability;
-pub mod command;
 pub mod config;
 pub mod dispatch;
 pub mod effect;

@@ -14,6 +14,9 @@ use crate::run::{Mode, Outcome, Reason, Work};
 /// The version that [`Report::schema_version`] carries.
 pub const REPORT_SCHEMA_VERSION: u32 = 1;
 
+/// The version of every other document that programs read.
+pub const DOCUMENT_SCHEMA_VERSION: u32 = 1;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -206,6 +209,21 @@ pub struct Report {
 }
 
 impl Report {
+    /// As programs read it: how it ended and where it came from are short texts, as everywhere; `message` explains. A report
+    /// is kept in its own shape, from which it can be read back.
+    pub fn document(&self) -> Json {
+        let mut document = serde_json::json!(self);
+        document["outcome"] = self.outcome.label().into();
+        document["message"] = self.outcome.message().into();
+        document["reason"] = self.reason.label().into();
+        for (place, step) in self.steps.iter().enumerate() {
+            let outcome = step.outcome.as_ref();
+            document["steps"][place]["outcome"] = outcome.map(Outcome::label).into();
+            document["steps"][place]["message"] = outcome.and_then(Outcome::message).into();
+        }
+        document
+    }
+
     /// All effects, whatever their target.
     pub fn effects(&self) -> impl Iterator<Item = &Effect> {
         self.targets.iter().flat_map(|target| &target.effects)

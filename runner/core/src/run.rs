@@ -195,6 +195,9 @@ pub struct RunRequest {
     /// next.
     #[serde(default)]
     pub attempt: Option<u32>,
+    /// Why it is planned although it was to be applied: nobody has approved its job. Dispatch says so itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unapproved: Option<String>,
 }
 
 impl RunRequest {
@@ -212,6 +215,7 @@ impl RunRequest {
             once: false,
             until: None,
             attempt: None,
+            unapproved: None,
         }
     }
 }

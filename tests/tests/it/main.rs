@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
 mod alerts;
+mod approvals;
 mod architecture;
 mod archive;
 mod attempts;

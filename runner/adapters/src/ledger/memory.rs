@@ -7,7 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sereno_core::name::RunId;
+use sereno_core::approval::Approval;
+use sereno_core::name::{JobName, RunId};
 use sereno_core::ports::ledger::{
     Flag, Lease, Ledger, LedgerError, NewRun, Old, RunQuery, RunRow, Start, StoredEvent,
 };
@@ -35,6 +36,7 @@ struct Books {
     scopes: BTreeMap<String, ScopeRow>,
     lost: BTreeSet<(RunId, String)>,
     flags: BTreeMap<(String, &'static str), Instant>,
+    approvals: BTreeMap<JobName, Approval>,
     watching: Watching,
 }
 
@@ -334,6 +336,16 @@ impl Orders for MemoryLedger {
                 operation: "read all flags",
                 reason: error.to_string(),
             })
+    }
+
+    async fn approve(&self, approval: &Approval) -> Result<(), LedgerError> {
+        let (job, approval) = (approval.job.clone(), approval.clone());
+        self.books(|books| books.approvals.insert(job, approval));
+        Ok(())
+    }
+
+    async fn approval(&self, job: &JobName) -> Result<Option<Approval>, LedgerError> {
+        Ok(self.books(|books| books.approvals.get(job).cloned()))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use chrono::SubsecRound as _;
-use sereno_core::command::Extent;
 use sereno_core::dispatch::{self, examine};
+use sereno_core::event::Scope;
 use sereno_core::job::Config;
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::run::RunRequest;
@@ -15,7 +15,7 @@ use crate::compose::{self, Watching};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::render::jobs::{Listed, explain, explain_json, list, list_json};
-use crate::render::orders::{standstill, standstill_json, still_paused};
+use crate::render::orders::{standstill, still_paused};
 
 pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result<u8, Failure> {
     let config = source(global)?.parse(output)?;
@@ -80,10 +80,32 @@ pub(super) async fn jobs(global: &Global, args: Jobs, output: &Output) -> Result
         Jobs::Explain { job } => {
             let services = compose::offline(Arc::clone(&config))?;
             let examined = examine(&services, &RunRequest::manual(job)).await?;
+            // What is configured is worth knowing when the history is out of reach.
+            let standing = match compose::history(&config).await {
+                Ok(ledger) => {
+                    let services = compose::over(Arc::clone(&config), ledger)?;
+                    Some(dispatch::standing(&services, &examined).await?)
+                }
+                Err(failure) => {
+                    output.talk(&format!(
+                        "{}its approval is unknown",
+                        failure.text(output.paint_talk)
+                    ));
+                    None
+                }
+            };
+            let standing = standing.as_ref();
             if output.is_text() {
-                output.data(&explain(&examined, zone, now, &output.program, output.paint))?;
+                output.data(&explain(
+                    &examined,
+                    standing,
+                    zone,
+                    now,
+                    &output.program,
+                    output.paint,
+                ))?;
             } else {
-                output.document(&explain_json(&examined, zone, now))?;
+                output.document(&explain_json(&examined, standing, zone, now))?;
             }
         }
         Jobs::Pause(_) | Jobs::Resume(_) => unreachable!("answered above"),
@@ -98,19 +120,19 @@ async fn stand_still(
     output: &Output,
 ) -> Result<u8, Failure> {
     let services = compose::services(config, &Watching::new(output)).await?;
-    let extent = match &which.name {
-        Some(name) => Extent::Of(dispatch::named(&services, name.as_str())?),
-        None => Extent::All,
+    let scope = match &which.name {
+        Some(name) => Scope::One(dispatch::named(&services, name.as_str())?),
+        None => Scope::All,
     };
     let done = if is_paused {
-        dispatch::pause(&services, extent).await?
+        dispatch::pause(&services, scope).await?
     } else {
-        dispatch::resume(&services, extent).await?
+        dispatch::resume(&services, scope).await?
     };
     if output.is_text() {
         output.data(&standstill(&done, is_paused, &output.program, output.paint))?;
     } else {
-        output.document(&standstill_json(&done))?;
+        output.document(&done.document())?;
     }
     Ok(0)
 }

@@ -31,8 +31,36 @@ pub(crate) async fn run(global: &Global, args: Run, output: &Output) -> Result<u
 }
 
 pub(crate) async fn plan(global: &Global, args: Plan, output: &Output) -> Result<u8, Failure> {
+    if args.all {
+        return all(global, &args.how, output).await;
+    }
     let work = work(args.job, args.round)?;
     submit(global, work, Mode::Plan, args.how, false, false, output).await
+}
+
+/// Plans all jobs, and approves what their schedules may do.
+async fn all(global: &Global, how: &RunHow, output: &Output) -> Result<u8, Failure> {
+    let config = configuration(&source(global)?, output).await?;
+    let watching = Watching::new(output);
+    let services = compose::services(config, &watching).await?;
+    let planned = stoppable(output, &watching, |stop| dispatch::plan_all(&services, stop)).await?;
+    watching.clear();
+    let planned = planned?;
+    if output.is_text() {
+        output.data(&render::orders::planned_all(
+            &planned,
+            &output.program,
+            output.paint,
+        ))?;
+    } else {
+        output.document(&planned.document())?;
+    }
+    let reports = planned.jobs.iter().filter_map(|job| job.report.as_ref());
+    let found = |report: &Report| report.exit_code(how.fail_on.severity());
+    Ok(match planned.exit_code() {
+        0 => reports.map(found).max().unwrap_or_default(),
+        exit => exit,
+    })
 }
 
 /// The one of the two that was given.
@@ -142,13 +170,13 @@ pub(super) fn answer(
 
 /// Does `work` until it ends or the process is told to stop: Ctrl-C cancels, a second one stops at once, SIGTERM
 /// interrupts.
-pub(crate) async fn stoppable<W>(
+pub(crate) async fn stoppable<W, T>(
     output: &Output,
     watching: &Watching,
     work: impl FnOnce(watch::Receiver<Stop>) -> W,
-) -> Result<Result<Report, DispatchError>, Failure>
+) -> Result<Result<T, DispatchError>, Failure>
 where
-    W: Future<Output = Result<Report, DispatchError>>,
+    W: Future<Output = Result<T, DispatchError>>,
 {
     let mut interrupts = signal(SignalKind::interrupt()).context("could not listen for Ctrl-C")?;
     let mut terminations = signal(SignalKind::terminate()).context("could not listen for SIGTERM")?;

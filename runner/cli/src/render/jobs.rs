@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{SubsecRound as _, TimeDelta};
 use serde_json::{Value as Json, json};
+use sereno_core::approval::Standing;
 use sereno_core::dispatch::Examined;
 use sereno_core::grant::{Path, Verb};
 use sereno_core::guard::Guards;
@@ -229,7 +230,14 @@ fn cutoffs(examined: &Examined, at: Instant) -> Vec<(String, Duration, Instant)>
 }
 
 /// All about one job.
-pub(crate) fn explain(examined: &Examined, zone: &Zone, now: Instant, program: &str, paint: Paint) -> String {
+pub(crate) fn explain(
+    examined: &Examined,
+    standing: Option<&Standing>,
+    zone: &Zone,
+    now: Instant,
+    program: &str,
+    paint: Paint,
+) -> String {
     let job = &examined.job;
     let manifest = &examined.plugin.manifest;
     let mut text = format!(
@@ -280,6 +288,13 @@ pub(crate) fn explain(examined: &Examined, zone: &Zone, now: Instant, program: &
     section("lacks", lacks(examined, paint));
     section("unused", unused(examined));
     section("guards", vec![guards(&job.guards)]);
+    section(
+        "approval",
+        standing
+            .map(|standing| approval(standing, program))
+            .into_iter()
+            .collect(),
+    );
     section("limits", vec![limits(&job.limits)]);
     section(
         "retries",
@@ -301,6 +316,24 @@ pub(crate) fn explain(examined: &Examined, zone: &Zone, now: Instant, program: &
         job.name
     ));
     text
+}
+
+/// Whether a schedule may apply it.
+fn approval(standing: &Standing, program: &str) -> String {
+    match standing {
+        Standing::NotNeeded => "needs none: nothing that it may do destroys anything".to_owned(),
+        Standing::NotAsked => "nobody asks for one: `[policy] plan_first` is false".to_owned(),
+        Standing::Given(approval) => format!(
+            "given at {} on {} (plan {})",
+            show_instant(approval.at.trunc_subsecs(0)),
+            approval.host,
+            approval.plan
+        ),
+        Standing::Missing | Standing::Void(..) => format!(
+            "{}; a schedule only plans it until `{program} plan --all` approves it",
+            standing.why_not().unwrap_or_default()
+        ),
+    }
 }
 
 /// A param a line, in its own unit.
@@ -421,7 +454,12 @@ fn limits(limits: &Limits) -> String {
 }
 
 /// The same for programs.
-pub(crate) fn explain_json(examined: &Examined, zone: &Zone, now: Instant) -> Json {
+pub(crate) fn explain_json(
+    examined: &Examined,
+    standing: Option<&Standing>,
+    zone: &Zone,
+    now: Instant,
+) -> Json {
     let job = &examined.job;
     let runs = job
         .schedule
@@ -464,6 +502,14 @@ pub(crate) fn explain_json(examined: &Examined, zone: &Zone, now: Instant) -> Js
         "keys": keys,
         "grants_to_add": missing,
         "guards": job.guards,
+        "approval": standing.map(|standing| json!({
+            "state": standing.label(),
+            "changes": standing.changes(),
+            "plan": match standing {
+                Standing::Given(approval) | Standing::Void(approval, _) => Some(&approval.plan),
+                _ => None,
+            },
+        })),
         "limits": job.limits,
         "retries": job.retries,
     })

@@ -167,9 +167,21 @@ pub(crate) fn next(report: &Report, asked: &Asked) -> Vec<Next> {
         }
         Outcome::Refused(Refusal::Future, _) => too_early(report, asked),
         Outcome::Refused(Refusal::Guard, _) => beyond_a_guard(report, asked),
-        Outcome::Refused(Refusal::PlanNeeded, _) | Outcome::Partial(_) => {
-            one("see it first", asked.plan(report))
+        Outcome::Refused(Refusal::PlanNeeded, _) => {
+            let approve = (
+                "approve what schedules may do".to_owned(),
+                format!("{program} plan --all"),
+            );
+            let mut next = if report.effects().any(|effect| effect.exceeded().next().is_some()) {
+                beyond_a_guard(report, asked)
+            } else {
+                let why = format!("do this alone, once (valid until {})", valid_until(report));
+                vec![(why, format!("{program} apply {}", report.run))]
+            };
+            next.push(approve);
+            next
         }
+        Outcome::Partial(_) => one("see it first", asked.plan(report)),
         Outcome::Continued => one("more is left", asked.rest(report)),
         Outcome::Cancelled | Outcome::Interrupted => {
             one("what is done stays done; the rest", asked.again(report))

@@ -240,6 +240,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
             .unwrap_or_else(Zone::utc),
         ledger_url: ledger::read(&root),
         ledger_keep: ledger::keep(&root),
+        policy: policy::read(&root),
         databases: database::read(&root, &mut mistakes),
         directories: directory::read(&root, folder, &mut mistakes),
         origins: http::read(&root, &mut mistakes),

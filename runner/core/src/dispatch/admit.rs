@@ -333,6 +333,11 @@ fn too_early(scheduled_at: Instant, now: Instant, whose: &str) -> Option<String>
     })
 }
 
+/// True unless it was to be applied.
+fn is_asked_to_plan(request: &RunRequest) -> bool {
+    request.mode == Mode::Plan && request.unapproved.is_none()
+}
+
 fn stale(
     services: &Services,
     subject: &Subject,
@@ -342,7 +347,7 @@ fn stale(
     now: Instant,
 ) -> Option<String> {
     // A step is as old as its round, which was held against this before.
-    if !request.reason.is_scheduled() || request.reason.is_step() || request.mode == Mode::Plan {
+    if !request.reason.is_scheduled() || request.reason.is_step() || is_asked_to_plan(request) {
         return None;
     }
     let limit = age_max(subject, scheduled_at, &services.config.timezone);

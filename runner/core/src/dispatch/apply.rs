@@ -76,7 +76,10 @@ pub async fn apply(
     let Some(plan) = services.ledger.report(&row.id).await? else {
         return Err(refused(format!("plan {} has no report", row.id)));
     };
-    if !matches!(row.outcome.as_deref(), Some("succeeded" | "refused(guard)")) {
+    if !matches!(
+        row.outcome.as_deref(),
+        Some("succeeded" | "refused(guard)" | "refused(plan-needed)")
+    ) {
         let outcome = plan.outcome.label();
         return Err(refused(format!(
             "plan {} ended {outcome}: there is nothing to apply",
@@ -91,6 +94,7 @@ pub async fn apply(
     request.reason = Reason::Apply(row.id.clone());
     request.key = Some(key);
     request.allow = allow;
+    request.unapproved = None;
     let examined = examine(services, &request).await?;
     if examined.consent != row.consent {
         return Err(refused(format!(

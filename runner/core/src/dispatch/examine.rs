@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::consent::{hash, terms};
 use super::{DispatchError, Problem, Services};
 use crate::config::diagnostic::did_you_mean;
 use crate::grant::{Authority, Denied, Interface, Need, Path, Verb};
-use crate::job::{Config, DatabaseTarget, Job, Scope, SecretText, StoragePlace, WriterTarget};
+use crate::job::{DatabaseTarget, Job, Scope};
 use crate::manifest::{ParamKind, Reference, ReferenceKind, Sought};
 use crate::name::{TableName, TargetName};
 use crate::plan::{
@@ -25,7 +26,7 @@ use crate::ports::plugins::PluginInfo;
 use crate::ports::storage::Storage;
 use crate::ports::unreached::{UnreachedDatabase, UnreachedDirectory, UnreachedStorage};
 use crate::ports::writer::Writer;
-use crate::run::{Mode, RunRequest, Work, digest};
+use crate::run::{Mode, RunRequest, Work};
 
 /// A request that makes sense, as far as files and manifests can tell.
 pub struct Examined {
@@ -45,7 +46,9 @@ pub struct Examined {
     pub targets: Vec<String>,
     /// Those that are this machine's own.
     pub host_scoped: BTreeSet<String>,
-    /// Hash of all that a plan's consent is about: targets, params, grants, guards, needs.
+    /// All that consent to it is about: targets, params, grants, guards, needs.
+    pub terms: Json,
+    /// Their hash.
     pub consent: String,
 }
 
@@ -231,7 +234,8 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
     let mut targets: Vec<String> = needs.iter().map(|need| need.on.target()).collect();
     targets.sort();
     targets.dedup();
-    let consent = consent(config, &job, &targets, &params, &needs);
+    let terms = terms(config, &job, &targets, &params, &needs);
+    let consent = hash(&terms);
     let authority = Authority::resolve(needs.clone(), job.grants.clone())
         .map(|authority| Arc::new(authority.with_default_schemas(config.default_schemas())));
     Ok(Examined {
@@ -243,56 +247,9 @@ pub async fn examine(services: &Services, request: &RunRequest) -> Result<Examin
         authority,
         targets,
         host_scoped,
+        terms,
         consent,
     })
-}
-
-fn consent(config: &Config, job: &Job, targets: &[String], params: &Json, needs: &[Need]) -> String {
-    let what_they_are: Vec<Json> = targets.iter().map(|target| identity(config, target)).collect();
-    let parts = serde_json::json!([job.plugin, what_they_are, params, job.grants, job.guards, needs]);
-    digest(parts.to_string().as_bytes())
-}
-
-/// What a target's name stands for: consent to one is none to another that takes its name.
-fn identity(config: &Config, target: &str) -> Json {
-    let name = |kind: &str| target.strip_prefix(kind)?.parse::<TargetName>().ok();
-    let database = name("database.").and_then(|name| config.databases.get(&name));
-    let directory = name("directory.").and_then(|name| config.directories.get(&name));
-    let origin = name("origin.").and_then(|name| config.origins.get(&name));
-    if let Some(origin) = origin {
-        let what = [origin.allow_private, origin.query];
-        return serde_json::json!([target, origin.url.reference(), what]);
-    }
-    if let Some(writer) = name("writer.").and_then(|name| config.writers.get(&name)) {
-        return match writer {
-            WriterTarget::Process { pidfile, signal } => serde_json::json!([target, pidfile, signal]),
-            WriterTarget::Hook { argv, .. } => serde_json::json!([target, argv]),
-        };
-    }
-    let storage = name("storage.").and_then(|name| config.storages.get(&name));
-    let mut identity = serde_json::json!([
-        target,
-        database.map(|database| {
-            let zone = database.timezone.to_string();
-            serde_json::json!([
-                database.url.reference(),
-                zone,
-                database.time_format,
-                database.protected
-            ])
-        }),
-        directory.map(|directory| serde_json::json!([directory.path, directory.scope])),
-    ]);
-    if let (Json::Array(parts), Some(storage)) = (&mut identity, storage) {
-        parts.push(match &storage.place {
-            StoragePlace::Folder(path) => serde_json::json!([path, storage.scope]),
-            StoragePlace::S3(s3) => {
-                let endpoint = s3.endpoint.as_ref().map(SecretText::reference);
-                serde_json::json!([s3.url.reference(), endpoint, storage.scope])
-            }
-        });
-    }
-    identity
 }
 
 /// The opened targets of a run; in a plan, behind the decorators that change nothing.

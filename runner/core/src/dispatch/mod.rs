@@ -5,8 +5,10 @@
 
 mod admit;
 mod apply;
+mod approve;
 mod begin;
 mod close;
+mod consent;
 mod deliver;
 mod error;
 mod examine;
@@ -43,13 +45,14 @@ use subject::Subject;
 
 pub use admit::event_age_max;
 pub use apply::{PLAN_VALID, apply};
+pub use approve::{PlannedAll, PlannedJob, plan_all, standing};
 pub use close::post;
 pub use deliver::{DELIVERY_TIME, Delivery, deliver};
 pub use error::{DispatchError, Problem};
 pub use examine::{Examined, examine, preflight};
 pub use forget::Forgetting;
 pub use judge::trend;
-pub use operate::{Standstill, cancel, named, pause, paused, resume};
+pub use operate::{Answer, Standstill, cancel, named, operate, pause, paused, resume};
 pub use record::PLUGIN_LOG;
 pub use redeliver::to_deliver_again;
 pub use rescue::rescue;
@@ -153,6 +156,7 @@ async fn run_to_end(
         Ok(examined) => examined,
         Err(error) => return Err(unexamined::record(services, &mut request, error, &stop).await),
     };
+    approve::or_plan(services, &examined, &mut request).await?;
     let accepted = admit::accept(services, &Subject::of(&examined), &mut request);
     // Opened once: what one attempt has planned, the next knows to be gone, and a walk goes on where it stopped.
     let mut opened = None;

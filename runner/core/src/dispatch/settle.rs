@@ -1,6 +1,7 @@
 //! Turns how a guest ended into an outcome, holds what it did against what is recorded, and closes the run.
 
 use super::admit::Admitted;
+use super::approve;
 use super::close::close_own;
 use super::examine::Examined;
 use super::history::History;
@@ -57,6 +58,7 @@ pub(super) async fn settle(
         notes = recount(services, admitted, fences, &mut effects).await?;
     }
     let outcome = outcome(&ending, &effects, row.mode, &admitted.history);
+    let outcome = approve::unless_unapproved(outcome, &admitted.request);
     if let Ending::Guest(GuestRun {
         end: GuestEnd::More(cursor),
         ..

@@ -106,6 +106,15 @@ pub struct RunRow {
     pub outcome: Option<String>,
 }
 
+impl RunRow {
+    /// As programs read it: its outcome is a label already; null while it is at work.
+    pub fn document(&self) -> serde_json::Value {
+        let mut document = serde_json::json!(self);
+        document["reason"] = self.reason.label().into();
+        document
+    }
+}
+
 /// What a new attempt is recorded as.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewRun {

@@ -1,10 +1,12 @@
-//! What the operator has said to running work: raised flags. Raising and reading one of them is `ledger`'s.
+//! The operator's word: raised flags, and approvals. Raising and reading one flag is `ledger`'s.
 //!
-//! What a flag means is `dispatch`'s to say.
+//! What they mean is `dispatch`'s to say.
 
 use async_trait::async_trait;
 
 use super::ledger::{Flag, LedgerError};
+use crate::approval::Approval;
+use crate::name::JobName;
 use crate::value::Instant;
 
 /// A flag that stands.
@@ -23,4 +25,10 @@ pub struct Raised {
 pub trait Orders: Send + Sync {
     /// All flags that stand, by what they are raised on.
     async fn raised(&self) -> Result<Vec<Raised>, LedgerError>;
+
+    /// Keeps an approval in the place of the job's last one.
+    async fn approve(&self, approval: &Approval) -> Result<(), LedgerError>;
+
+    /// The job's last approval, whatever has become of the job since.
+    async fn approval(&self, job: &JobName) -> Result<Option<Approval>, LedgerError>;
 }

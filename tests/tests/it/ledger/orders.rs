@@ -1,7 +1,8 @@
-//! What every ledger promises of the operator's word: all flags that stand, and that those on a run go with it.
+//! What every ledger promises of the operator's word: all flags that stand, that those on a run go with it, and approvals.
 //!
 //! Raising and reading one flag is `runs`'.
 
+use sereno_core::approval::Approval;
 use sereno_core::ports::ledger::Flag;
 use sereno_core::ports::orders::Raised;
 use sereno_core::ports::watch::Aftermath;
@@ -10,6 +11,7 @@ use sereno_core::run::Outcome;
 use super::{Home, begun, end, ended, every_home, id, measurement, midnight, new_run};
 
 every_home! {
+    of_a_jobs_approvals_the_last_is_kept
     all_flags_that_stand_are_told_with_their_first_time
     a_flag_on_a_run_goes_with_it
 }
@@ -78,4 +80,28 @@ async fn a_flag_on_a_run_goes_with_it(home: Home) {
             raised("purge", Flag::Pause)
         ]
     );
+}
+
+async fn of_a_jobs_approvals_the_last_is_kept(home: Home) {
+    let ledger = home.open().await;
+    let approval = |job: &str, consent: &str, seconds| Approval {
+        job: job.parse().unwrap(),
+        consent: consent.to_owned(),
+        terms: serde_json::json!({ "params": { "keep": "NUL \0, \u{1f319}" }, "guard": null }),
+        plan: id("a"),
+        at: midnight() + chrono::TimeDelta::seconds(seconds),
+        host: "night".to_owned(),
+    };
+    let of = async |job: &str| ledger.approval(&job.parse().unwrap()).await.unwrap();
+    assert_eq!(of("purge").await, None);
+    for one in [
+        approval("purge", "x", 0),
+        approval("sweep", "y", 0),
+        approval("purge", "z", 9),
+    ] {
+        ledger.approve(&one).await.unwrap();
+    }
+    assert_eq!(of("purge").await, Some(approval("purge", "z", 9)));
+    assert_eq!(of("sweep").await, Some(approval("sweep", "y", 0)));
+    assert_eq!(of("swee").await, None);
 }

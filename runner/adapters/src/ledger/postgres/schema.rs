@@ -11,7 +11,7 @@ const MIGRATION_LOCK: i64 = 0x7365_7265_6e6f;
 
 /// Each version's changes. Only ever append. What a guest writes is JSON, since PostgreSQL's text takes no NUL, and
 /// not binary JSON, which takes none either and keeps no bytes as they were.
-const VERSIONS: [&str; 3] = [
+const VERSIONS: [&str; 4] = [
     "
 CREATE TABLE sereno.run (
     ordinal      bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -99,6 +99,15 @@ CREATE INDEX outbox_waiting ON sereno.outbox (sink, subject, ordinal) WHERE stat
     "
 CREATE INDEX run_by_end ON sereno.run (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX measurement_by_run ON sereno.measurement (run);
+",
+    "
+CREATE TABLE sereno.approval (
+    job     text COLLATE \"C\" PRIMARY KEY,
+    consent text NOT NULL,
+    plan    text NOT NULL,
+    at      timestamptz NOT NULL,
+    body    json NOT NULL
+);
 ",
 ];
 

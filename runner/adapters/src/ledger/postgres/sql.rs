@@ -106,6 +106,14 @@ pub(super) const FLAG: &str =
 pub(super) const RAISED: &str = "
 SELECT subject, flag, raised_at FROM sereno.flag ORDER BY subject COLLATE \"C\", flag";
 
+/// The body is all of it; what stands beside it is for people who look.
+pub(super) const APPROVE: &str = "
+INSERT INTO sereno.approval (job, consent, plan, at, body) VALUES ($1, $2, $3, $4, $5::json)
+ON CONFLICT (job) DO UPDATE
+SET consent = excluded.consent, plan = excluded.plan, at = excluded.at, body = excluded.body";
+
+pub(super) const APPROVAL: &str = "SELECT body::text FROM sereno.approval WHERE job = $1";
+
 pub(super) const MEASURE: &str = "
 INSERT INTO sereno.measurement (run, at, name, target, value, unit, note)
 SELECT $1, $2, name, target, value, unit, note

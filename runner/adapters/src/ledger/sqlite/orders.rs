@@ -3,6 +3,8 @@
 //! Raising and reading one flag is the module's own.
 
 use async_trait::async_trait;
+use sereno_core::approval::Approval;
+use sereno_core::name::JobName;
 use sereno_core::ports::ledger::LedgerError;
 use sereno_core::ports::orders::{Orders, Raised};
 use sqlx::Row;
@@ -10,7 +12,8 @@ use sqlx::sqlite::SqliteRow;
 
 use super::fault::fault;
 use super::{SqliteLedger, sql};
-use crate::ledger::{flag_of, instant};
+use crate::ledger::ballast::Ballast;
+use crate::ledger::{flag_of, from_json, instant, micros, to_json};
 
 #[async_trait]
 impl Orders for SqliteLedger {
@@ -20,6 +23,30 @@ impl Orders for SqliteLedger {
         rows.iter()
             .map(raised)
             .collect::<Result<_, _>>()
+            .map_err(|error| fault(OPERATION, &error))
+    }
+
+    async fn approve(&self, approval: &Approval) -> Result<(), LedgerError> {
+        let body = to_json(approval);
+        let statement = || {
+            sqlx::query(sql::APPROVE)
+                .bind(approval.job.as_str())
+                .bind(&approval.consent)
+                .bind(approval.plan.as_str())
+                .bind(micros(approval.at))
+                .bind(&body)
+        };
+        with_ballast!(self, self.execute("record an approval", statement()))?;
+        Ok(())
+    }
+
+    async fn approval(&self, job: &JobName) -> Result<Option<Approval>, LedgerError> {
+        const OPERATION: &str = "read an approval";
+        let statement = sqlx::query(sql::APPROVAL).bind(job.as_str());
+        let rows = self.execute(OPERATION, statement).await?;
+        rows.first()
+            .map(|row| row.try_get(0).and_then(from_json))
+            .transpose()
             .map_err(|error| fault(OPERATION, &error))
     }
 }

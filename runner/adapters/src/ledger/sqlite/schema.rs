@@ -10,7 +10,7 @@ use super::sql;
 const APPLICATION_ID: i64 = 0x5345_524e;
 
 /// Each version's changes; the last statement of each raises `user_version`. Only ever append.
-const VERSIONS: [&str; 3] = [
+const VERSIONS: [&str; 4] = [
     "
 CREATE TABLE run (
     ordinal      INTEGER PRIMARY KEY,
@@ -102,6 +102,16 @@ PRAGMA user_version = 2;
 CREATE INDEX run_by_end ON run (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX measurement_by_run ON measurement (run);
 PRAGMA user_version = 3;
+",
+    "
+CREATE TABLE approval (
+    job     TEXT PRIMARY KEY,
+    consent TEXT NOT NULL,
+    plan    TEXT NOT NULL,
+    at      INTEGER NOT NULL,
+    body    TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+PRAGMA user_version = 4;
 ",
 ];
 

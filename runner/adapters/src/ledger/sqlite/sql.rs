@@ -125,6 +125,14 @@ pub(super) const FLAG: &str =
 
 pub(super) const RAISED: &str = "SELECT subject, flag, raised_at FROM flag ORDER BY subject, flag";
 
+/// The body is all of it; what stands beside it is for people who look.
+pub(super) const APPROVE: &str = "
+INSERT INTO approval (job, consent, plan, at, body) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (job) DO UPDATE
+SET consent = excluded.consent, plan = excluded.plan, at = excluded.at, body = excluded.body";
+
+pub(super) const APPROVAL: &str = "SELECT body FROM approval WHERE job = $1";
+
 pub(super) const MEASURE: &str = "
 INSERT INTO measurement (run, at, name, target, value, unit, note) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
