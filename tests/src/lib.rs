@@ -2,6 +2,7 @@
 
 pub mod guests;
 pub mod house;
+pub mod lambda;
 pub mod mail;
 pub mod moto;
 pub mod postgres;

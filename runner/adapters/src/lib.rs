@@ -3,7 +3,7 @@
 //! Nothing here decides what may be done; that is core's, before a port is called.
 
 #[cfg(feature = "aws")]
-mod aws;
+pub mod aws;
 pub mod backup;
 pub mod clock;
 pub mod database;

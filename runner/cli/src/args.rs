@@ -128,6 +128,9 @@ A run by hand counts for every time before it; a plan counts for nothing.")]
     /// Messages about gauges and jobs: list, send, test
     #[command(subcommand)]
     Alerts(Alerts),
+    /// Take the events of an AWS Lambda function: what a command line without a command means there
+    #[cfg(feature = "lambda")]
+    Lambda,
     /// When jobs are due
     #[command(subcommand)]
     Schedule(Schedule),

@@ -14,11 +14,15 @@ use sereno_adapters::ledger as ledgers;
 use sereno_adapters::secrets::{Secret, SecretError, Secrets};
 use sereno_adapters::sinks::ConfiguredSinks;
 use sereno_adapters::targets::ConfiguredTargets;
+#[cfg(feature = "lambda")]
+use sereno_core::dispatch::Forgetting;
 use sereno_core::dispatch::Services;
 use sereno_core::grant;
 use sereno_core::job::Config;
 use sereno_core::manifest::Manifest;
 use sereno_core::name::PluginName;
+#[cfg(feature = "lambda")]
+use sereno_core::ports::carrier::Continuations;
 use sereno_core::ports::clock::Clock;
 use sereno_core::ports::database::Progress;
 use sereno_core::ports::ledger::Ledger;
@@ -119,6 +123,90 @@ pub(crate) async fn serving(
     Ok(sereno_triggers::serve::Loaded { services, tokens })
 }
 
+/// What stays from one invocation of a function to the next: the configuration and compiled plugins, and no connection.
+#[cfg(feature = "lambda")]
+pub(crate) struct Warm {
+    config: Arc<Config>,
+    plugins: Arc<dyn Plugins>,
+    forgetting: Arc<Forgetting>,
+}
+
+#[cfg(feature = "lambda")]
+impl Warm {
+    /// Opens nothing.
+    pub(crate) fn new(config: Arc<Config>) -> Result<Self, Failure> {
+        Ok(Self {
+            plugins: engine(places(Some(&config)), Allocation::OnDemand)?,
+            config,
+            forgetting: Arc::default(),
+        })
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Everything that runs need, opened anew.
+    pub(crate) async fn services(&self) -> Result<Services, Failure> {
+        let url = ledger_url(&self.config).await?;
+        not_in_a_file(&url)?;
+        let ledger = ledgers::open(url.expose(), &self.config.folder).await?;
+        Ok(Services {
+            forgetting: Arc::clone(&self.forgetting),
+            ..with(
+                Arc::clone(&self.config),
+                ledger,
+                Arc::new(Unwatched),
+                Arc::clone(&self.plugins),
+            )
+        })
+    }
+}
+
+/// Where the rest of a run is sent to, if the configuration says so.
+#[cfg(feature = "lambda")]
+pub(crate) fn continuations(config: &Config) -> Result<Option<Arc<dyn Continuations>>, Failure> {
+    let Some(queue) = config.lambda.continue_queue.clone() else {
+        return Ok(None);
+    };
+    #[cfg(feature = "aws")]
+    {
+        let queue = sereno_adapters::aws::Queue::new(queue, Secrets::new(&config.folder));
+        Ok(Some(Arc::new(queue)))
+    }
+    #[cfg(not(feature = "aws"))]
+    {
+        drop(queue);
+        Err(Failure::usage(
+            "this build of sereno knows no queues: `continue_queue` of [lambda] cannot be used",
+        ))
+    }
+}
+
+/// A ledger in a file is gone with the sandbox, and no other sandbox sees it.
+#[cfg(feature = "lambda")]
+pub(crate) async fn insist_on_a_shared_ledger(config: &Config) -> Result<(), Failure> {
+    let reference = config.ledger_url.reference();
+    // Asking AWS for it is left to the first event that needs it.
+    if ["${ssm:", "${secretsmanager:"]
+        .iter()
+        .any(|far| reference.contains(far))
+    {
+        return Ok(());
+    }
+    not_in_a_file(&ledger_url(config).await?)
+}
+
+#[cfg(feature = "lambda")]
+fn not_in_a_file(url: &Secret) -> Result<(), Failure> {
+    if url.expose().starts_with("sqlite:") {
+        let message = "a ledger in a file is lost with the sandbox of a function: `url` of [ledger] must be `postgres://`";
+        return Err(Failure::new(USAGE, "configuration", message)
+            .hint("set SERENO_LEDGER, or `url` under [ledger], to a database that all sandboxes reach"));
+    }
+    Ok(())
+}
+
 /// The same over history that is only read: nothing is made, and what is not there yet is empty.
 pub(crate) async fn reading(config: Arc<Config>) -> Result<Services, Failure> {
     let ledger = history(&config).await?;
@@ -147,9 +235,18 @@ fn with_ledger(
     allocation: Allocation,
 ) -> Result<Services, Failure> {
     let plugins = engine(places(Some(&config)), allocation)?;
+    Ok(with(config, ledger, progress, plugins))
+}
+
+fn with(
+    config: Arc<Config>,
+    ledger: Arc<dyn Ledger>,
+    progress: Arc<dyn Progress>,
+    plugins: Arc<dyn Plugins>,
+) -> Services {
     let targets = ConfiguredTargets::new(&config, Secrets::new(&config.folder));
     let sinks = ConfiguredSinks::new(&config, Secrets::new(&config.folder));
-    Ok(Services {
+    Services {
         config,
         ledger,
         clock: clock(),
@@ -160,7 +257,7 @@ fn with_ledger(
         host: host(),
         progress,
         forgetting: Arc::default(),
-    })
+    }
 }
 
 /// The run history that the configuration names; made where it is not there yet.
@@ -239,6 +336,12 @@ fn compile_via() -> std::io::Result<CompileVia> {
     Ok(CompileVia::Nobody)
 }
 
+/// A function has neither, and one folder to write to.
+fn of_a_function() -> Option<PathBuf> {
+    std::env::var_os("AWS_LAMBDA_RUNTIME_API")?;
+    Some(std::env::temp_dir().join("sereno-cache"))
+}
+
 fn cache_folder() -> Result<PathBuf, Failure> {
     let folder = |name: &str| {
         std::env::var_os(name)
@@ -251,6 +354,7 @@ fn cache_folder() -> Result<PathBuf, Failure> {
     folder("XDG_CACHE_HOME")
         .or_else(|| folder("HOME").map(|home| home.join(".cache")))
         .map(|caches| caches.join("sereno"))
+        .or_else(of_a_function)
         .ok_or_else(|| {
             Failure::usage("there is no folder for compiled plugins: neither XDG_CACHE_HOME nor HOME is set")
                 .hint(format!("set {CACHE_VARIABLE} to a folder of this user's own"))

@@ -102,13 +102,19 @@ impl Failure {
         text
     }
 
-    /// As programs read it.
-    pub(crate) fn json(&self) -> Json {
+    /// With its causes, on one line.
+    pub(crate) fn sentence(&self) -> String {
         let mut message = self.message.clone();
         for cause in &self.causes {
             message.push_str(": ");
             message.push_str(cause);
         }
+        message
+    }
+
+    /// As programs read it.
+    pub(crate) fn json(&self) -> Json {
+        let message = self.sentence();
         let problems = self.details.as_ref().map_or(&[][..], |details| &details.problems);
         json!({
             "schema_version": DOCUMENT_SCHEMA_VERSION,

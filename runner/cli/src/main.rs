@@ -29,7 +29,7 @@ use failure::USAGE;
 use output::Output;
 
 fn main() -> ExitCode {
-    let given: Vec<OsString> = std::env::args_os().collect();
+    let given = usage::implied(std::env::args_os().collect(), |name| std::env::var_os(name));
     let arguments = match Arguments::try_parse_from(&given) {
         Ok(arguments) => arguments,
         Err(error) => return answer_clap(&error, &given),

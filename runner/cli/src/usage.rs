@@ -9,6 +9,29 @@ use serde_json::json;
 use crate::args::Format;
 use crate::failure::Failure;
 
+/// Set by Lambda for every runtime that it starts.
+#[cfg(feature = "lambda")]
+const RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+
+/// What a command line means that Lambda has started without a word: `sereno lambda`, with log lines that CloudWatch can
+/// take apart.
+#[cfg(feature = "lambda")]
+pub(crate) fn implied(
+    mut given: Vec<OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Vec<OsString> {
+    if given.len() == 1 && variable(RUNTIME_API).is_some() {
+        given.push("lambda".into());
+        given.push("--log-format=json".into());
+    }
+    given
+}
+
+#[cfg(not(feature = "lambda"))]
+pub(crate) fn implied(given: Vec<OsString>, _variable: impl Fn(&str) -> Option<OsString>) -> Vec<OsString> {
+    given
+}
+
 /// The same mistakes, with every tip and the usage as its hint.
 pub(crate) fn failure(error: &clap::Error) -> Failure {
     let text = error.render().to_string();

@@ -47,6 +47,8 @@ pub struct Config {
     pub writers: BTreeMap<TargetName, WriterTarget>,
     /// `[plugin.NAME]`: where a plugin is, if not beside the configuration or the program.
     pub plugins: BTreeMap<PluginName, PathBuf>,
+    /// `[lambda]`.
+    pub lambda: LambdaSettings,
     /// `[sink.NAME.KIND]`, by name.
     pub sinks: BTreeMap<SinkName, Sink>,
     /// `[alerts] sinks`.
@@ -241,6 +243,22 @@ pub struct BackupSettings {
     pub tools: Option<PathBuf>,
     /// Where copies are made and unpacked; none: the system's temporary folder.
     pub work: Option<PathBuf>,
+}
+
+/// `[lambda]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LambdaSettings {
+    /// Takes what a run leaves when its time is over.
+    pub continue_queue: Option<QueueTarget>,
+}
+
+/// A queue of SQS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueTarget {
+    /// As AWS names it.
+    pub url: SecretText,
+    /// A server other than AWS.
+    pub endpoint: Option<SecretText>,
 }
 
 /// `[storage.NAME]`.

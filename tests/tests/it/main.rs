@@ -15,6 +15,7 @@ mod emergency;
 mod files;
 mod guests;
 mod http;
+mod lambda;
 mod ledger;
 mod logs;
 mod operate;

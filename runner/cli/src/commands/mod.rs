@@ -9,6 +9,8 @@ mod docs;
 mod gauges;
 mod init;
 mod jobs;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod missed;
 mod plugin;
 pub(crate) mod run;
@@ -44,6 +46,8 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Gauges(args) => block_on(gauges::gauges(&global, &args, output)),
         Command::Missed(args) => block_on(missed::missed(&global, &args, output)),
         Command::Alerts(args) => block_on(alerts::alerts(&global, args, output)),
+        #[cfg(feature = "lambda")]
+        Command::Lambda => block_on(lambda::lambda(&global, output)),
         Command::Schedule(args) => schedule::schedule(&global, &args, output),
         Command::Plugin(args) => plugin::plugin(&global, args, output),
         #[cfg(feature = "serve")]

@@ -14,6 +14,7 @@ mod grant;
 mod guard;
 mod http;
 mod job;
+mod lambda;
 mod ledger;
 mod limit;
 mod origin;
@@ -177,9 +178,9 @@ static ROOT: Shape = Shape {
         },
         Key {
             name: "lambda",
-            kind: Kind::Later,
+            kind: Kind::Table(&lambda::LAMBDA),
             presence: Presence::Optional,
-            doc: "",
+            doc: "How it runs as a function of AWS Lambda.",
         },
         Key {
             name: "serve",
@@ -248,6 +249,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         storages: storage::read(&root, folder, &mut mistakes),
         writers: writer::read(&root, folder, &mut mistakes),
         plugins: plugin::read(&root, folder),
+        lambda: lambda::read(&root),
         sinks: sink::read(&root, &mut mistakes),
         serve: serve::read(&root, &mut mistakes),
         alert_sinks: Vec::new(),

@@ -172,7 +172,7 @@ fn allowed(plan: &Report, allow: &Allowances) -> Result<(), DispatchError> {
     })
 }
 
-async fn stored_request(services: &Services, run: &RunId) -> Result<RunRequest, DispatchError> {
+pub(super) async fn stored_request(services: &Services, run: &RunId) -> Result<RunRequest, DispatchError> {
     let events = services.ledger.events(run).await?;
     events
         .into_iter()

@@ -150,7 +150,7 @@ impl DispatchError {
     }
 
     /// How a run ends that it kept from being started.
-    pub(super) fn outcome(&self) -> Outcome {
+    pub fn outcome(&self) -> Outcome {
         let text = match self {
             Self::Usage(problems) => {
                 let problem = |problem: &Problem| format!("{}: {}", problem.at, problem.message);

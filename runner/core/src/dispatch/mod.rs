@@ -7,6 +7,7 @@ mod admit;
 mod apply;
 mod approve;
 mod begin;
+mod carry;
 mod close;
 mod consent;
 mod deliver;
@@ -40,12 +41,14 @@ use crate::ports::plugins::{Plugins, Targets};
 use crate::ports::sinks::Sinks;
 use crate::report::Report;
 use crate::run::{Mode, Outcome, Reason, RunRequest, Work};
+use crate::value::Instant;
 use error::Unstarted;
 use subject::Subject;
 
 pub use admit::event_age_max;
 pub use apply::{PLAN_VALID, apply};
 pub use approve::{PlannedAll, PlannedJob, plan_all, standing};
+pub use carry::{Carried, carry, go_on};
 pub use close::post;
 pub use deliver::{DELIVERY_TIME, Delivery, deliver};
 pub use error::{DispatchError, Problem};
@@ -59,6 +62,9 @@ pub use rescue::rescue;
 
 /// Attempts of one key that may end `continued`: more is a loop.
 const CONTINUATIONS_MAX: usize = 14;
+
+/// The engine keeps as much back at the end of an attempt: one with less before it could not begin its work.
+const ATTEMPT_MIN: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
 
 /// What dispatch works with, for the life of the process.
 #[derive(Clone)]
@@ -117,15 +123,33 @@ pub async fn submit(
     request: RunRequest,
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
-    let report = match request.work.clone() {
-        Work::Round(name) => round::run(services, request, &name, stop).await,
-        Work::Job(_) => run_to_end(services, request, None, stop)
-            .await
-            .map_err(DispatchError::from),
-    };
+    let report = whole(services, request, None, stop).await;
+    afterwards(services).await;
+    Ok(report?)
+}
+
+/// What is done once runs have ended, and may be left to the next: messages are sent, old history is forgotten.
+pub async fn afterwards(services: &Services) {
     deliver(services, false).await;
     forget::forget(services).await;
-    report
+}
+
+/// A job or a round, and no more than its carrier lets it do. `plan` is what an apply is held to.
+async fn whole(
+    services: &Services,
+    request: RunRequest,
+    plan: Option<Vec<crate::report::Effect>>,
+    stop: watch::Receiver<Stop>,
+) -> Result<Report, Unstarted> {
+    match request.work.clone() {
+        Work::Round(name) => Ok(round::run(services, request, &name, stop).await?),
+        Work::Job(_) => run_to_end(services, request, plan, stop).await,
+    }
+}
+
+/// True when a request is out of time, or so nearly that another attempt would do nothing but end.
+fn is_nearly_over(services: &Services, until: Option<Instant>) -> bool {
+    until.is_some_and(|until| until - services.clock.now() <= ATTEMPT_MIN)
 }
 
 /// Tells the job's dead man's switch that a run begins: once, since a late word of it would be worth nothing.
@@ -173,7 +197,7 @@ async fn run_to_end(
         let work = execute::execute(services, &examined, *admitted, plan.clone(), stop.clone());
         let ((), report) = tokio::join!(ping, Box::pin(work));
         let report = report?;
-        let is_over = request.until.is_some_and(|until| services.clock.now() >= until);
+        let is_over = is_nearly_over(services, request.until);
         if report.outcome != Outcome::Continued || request.once || is_over || *stop.borrow() != Stop::None {
             return Ok(report);
         }

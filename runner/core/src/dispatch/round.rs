@@ -16,7 +16,10 @@ use super::history::History;
 use super::record::RunRecorder;
 use super::report::empty_report;
 use super::subject::Subject;
-use super::{DispatchError, Problem, Services, Stop, asked_to_stop, run_to_end, sleep};
+use super::{
+    CONTINUATIONS_MAX, DispatchError, Problem, Services, Stop, asked_to_stop, is_nearly_over, run_to_end,
+    sleep,
+};
 use crate::name::RoundName;
 use crate::ports::ledger::{LedgerError, RunRow};
 use crate::report::{Report, StepReport};
@@ -81,6 +84,7 @@ pub(super) async fn run(
                         request: &request,
                         row: &row,
                         began,
+                        hops: history.stops.len(),
                     };
                     return at_work.to_its_end(done, stop).await;
                 }
@@ -91,9 +95,9 @@ pub(super) async fn run(
     }
 }
 
-/// The steps of an attempt that was cut off, which the next does not do again.
+/// The steps of an attempt that was cut off or left more to do, which the next does not do again.
 async fn standing(services: &Services, before: Option<&RunRow>) -> Result<Vec<StepReport>, LedgerError> {
-    let cut_off = ["lost", "cancelled", "interrupted"];
+    let cut_off = ["lost", "cancelled", "interrupted", "continued"];
     let Some(before) = before.filter(|row| {
         row.outcome
             .as_deref()
@@ -112,6 +116,15 @@ async fn standing(services: &Services, before: Option<&RunRow>) -> Result<Vec<St
         .collect())
 }
 
+/// How far an attempt of a round came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Walk {
+    /// To its last step, or to where it was stopped.
+    ToTheEnd,
+    /// To where its carrier's time was over.
+    OutOfTime,
+}
+
 /// An attempt of a round that has begun.
 struct AtWork<'a> {
     services: &'a Services,
@@ -120,6 +133,8 @@ struct AtWork<'a> {
     row: &'a RunRow,
     /// When the first attempt did.
     began: Instant,
+    /// How many attempts left more to do.
+    hops: usize,
 }
 
 impl AtWork<'_> {
@@ -147,14 +162,15 @@ impl AtWork<'_> {
             }
             std::future::pending::<()>().await;
         };
-        let has_lease = tokio::select! {
-            walked = self.steps(&mut done, &steps_stop) => walked.map(|()| true)?,
-            () = lease_lost => false,
+        let walked = tokio::select! {
+            walked = self.steps(&mut done, &steps_stop) => Some(walked?),
+            () = lease_lost => None,
             () = stopped => unreachable!("it only tells"),
         };
         let ending = match told.get() {
-            _ if !has_lease => Outcome::Retryable("the lease was lost to another run".to_owned()),
+            _ if walked.is_none() => Outcome::Retryable("the lease was lost to another run".to_owned()),
             Some(stop) if done.len() < self.round.steps.len() || is_stopped(&done) => stop.outcome(),
+            _ if walked == Some(Walk::OutOfTime) => self.more(),
             _ => self.ending(&done),
         };
         let mut report = empty_report(services, row, serde_json::json!({}), ending);
@@ -171,6 +187,22 @@ impl AtWork<'_> {
         };
         let window = chrono::TimeDelta::from_std(self.round.window?).ok()?;
         from.checked_add_signed(window)
+    }
+
+    /// There is more to do than its carrier gave it time for.
+    fn more(&self) -> Outcome {
+        if self.hops >= CONTINUATIONS_MAX {
+            return Outcome::Failed(format!("still not done after {CONTINUATIONS_MAX} continuations"));
+        }
+        Outcome::Continued
+    }
+
+    /// When a step must have ended: its window's end, or its carrier's.
+    fn until(&self) -> Option<Instant> {
+        match (self.window_end(), self.request.until) {
+            (Some(window), Some(carrier)) => Some(window.min(carrier)),
+            (window, carrier) => window.or(carrier),
+        }
     }
 
     /// One whose window was over before its first step has done nothing.
@@ -192,7 +224,8 @@ impl AtWork<'_> {
         &self,
         done: &mut Vec<StepReport>,
         stop: &watch::Receiver<Stop>,
-    ) -> Result<(), DispatchError> {
+    ) -> Result<Walk, DispatchError> {
+        let stood = done.len();
         for step in done.iter() {
             self.record(step, done.len()).await?;
         }
@@ -200,8 +233,16 @@ impl AtWork<'_> {
             let is_over = self
                 .window_end()
                 .is_some_and(|end| self.services.clock.now() >= end);
-            let ended = match self.round.next(done, is_over) {
-                Next::End => return Ok(()),
+            let next = self.round.next(done, is_over);
+            // What is only left out takes no time, and one step at least is begun, however short the time.
+            if matches!(next, Next::Run(_))
+                && done.len() > stood
+                && is_nearly_over(self.services, self.request.until)
+            {
+                return Ok(Walk::OutOfTime);
+            }
+            let ended = match next {
+                Next::End => return Ok(Walk::ToTheEnd),
                 Next::Leave(step, why) => StepReport {
                     job: step.job.clone(),
                     run: None,
@@ -213,12 +254,17 @@ impl AtWork<'_> {
             // What was stopped is not done: the next delivery does it.
             if *stop.borrow() != Stop::None && ended.outcome != Some(Outcome::Succeeded) {
                 done.push(ended);
-                return Ok(());
+                return Ok(Walk::ToTheEnd);
+            }
+            if ended.outcome == Some(Outcome::Continued) && is_nearly_over(self.services, self.request.until)
+            {
+                done.push(ended);
+                return Ok(Walk::OutOfTime);
             }
             self.record(&ended, done.len() + 1).await?;
             done.push(ended);
             if *stop.borrow() != Stop::None {
-                return Ok(());
+                return Ok(Walk::ToTheEnd);
             }
         }
     }
@@ -245,7 +291,7 @@ impl AtWork<'_> {
                 round: self.row.id.clone(),
                 is_scheduled: self.request.reason.is_scheduled(),
             },
-            until: self.window_end(),
+            until: self.until(),
             ..RunRequest::manual(Work::Job(step.job.clone()))
         };
         let patience = self.services.config.job(&step.job)?.wait;

@@ -4,6 +4,7 @@
 //! Adapters implement them; the conformance suites under `tests/tests/it` say what each must mean.
 
 pub mod backup;
+pub mod carrier;
 pub mod clock;
 pub mod database;
 pub mod files;

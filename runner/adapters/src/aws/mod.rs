@@ -3,10 +3,14 @@
 //! Credentials are looked for where a bucket's are: `AWS_ACCESS_KEY_ID` and its neighbours, a container's or a Lambda's
 //! role, a web identity, the machine's own role. Signature version 4 is the object store's, as is the search.
 
+mod queue;
+
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsAuthorizer, AwsCredential};
 use object_store::client::{HttpRequest, HttpRequestBody};
 
 use crate::post::{Poster, Unanswered};
+
+pub use queue::Queue;
 
 /// AWS's own default; every other server takes it too.
 pub(crate) const REGION: &str = "us-east-1";

@@ -1,0 +1,278 @@
+//! Runs a request for a carrier that delivers again, and says whether it should.
+//!
+//! The carrier alone retries: nothing is tried a second time here. See architecture.md §3 for the table of outcomes.
+
+use tokio::sync::watch;
+
+use super::apply::stored_request;
+use super::error::Unstarted;
+use super::{DispatchError, Problem, Services, Stop, whole};
+use crate::event::Continuation;
+use crate::ports::ledger::{RunQuery, RunRow};
+use crate::report::{Effect, Report};
+use crate::run::{Mode, Outcome, Reason, RunRequest, Work};
+use crate::value::Instant;
+
+/// Of a round, whose steps have retries of their own: over a restart and over a busy minute.
+const ROUND_RETRIES: u32 = 2;
+
+/// What the carrier is to do.
+#[derive(Debug)]
+pub enum Carried {
+    /// Nothing more. What is left of a continued run goes on with [`Report::continuation`].
+    Done(Box<Report>),
+    /// Nothing more: it was wrong, and would be again.
+    Refused(DispatchError),
+    /// Deliver it once more.
+    Again {
+        /// The outcome's label, or `at-work`.
+        kind: String,
+        /// A sentence.
+        message: String,
+    },
+}
+
+/// Runs a request, and answers its carrier. Nothing is sent or forgotten afterwards: see [`super::afterwards`].
+pub async fn carry(services: &Services, request: RunRequest, stop: watch::Receiver<Stop>) -> Carried {
+    carry_with(services, request, None, stop).await
+}
+
+/// Goes on with the work of a key where its last attempt stopped, until `until`.
+///
+/// A continuation that another has overtaken does nothing: what stands is answered as a duplicate.
+pub async fn go_on(
+    services: &Services,
+    more: &Continuation,
+    until: Option<Instant>,
+    stop: watch::Receiver<Stop>,
+) -> Carried {
+    let (request, plan) = match going_on(services, more, until).await {
+        Ok(Going::On(request, plan)) => (*request, plan),
+        Ok(Going::Overtaken(report)) => return Carried::Done(report),
+        Err(error) => return refused(error.into()),
+    };
+    carry_with(services, request, plan, stop).await
+}
+
+async fn carry_with(
+    services: &Services,
+    request: RunRequest,
+    plan: Option<Vec<Effect>>,
+    stop: watch::Receiver<Stop>,
+) -> Carried {
+    let work = request.work.clone();
+    let (outcome, report) = match whole(services, request, plan, stop).await {
+        Ok(report) if !is_to_be_tried_again(&report.outcome) => return Carried::Done(Box::new(report)),
+        Ok(report) => (report.outcome.clone(), Some(Box::new(report))),
+        Err(Unstarted { error, report }) => {
+            let outcome = error.outcome();
+            match report {
+                Some(report) if is_to_be_tried_again(&outcome) => (outcome, Some(report)),
+                report => return refused(Unstarted { error, report }),
+            }
+        }
+    };
+    let Some(report) = report else {
+        return again(&outcome, "");
+    };
+    match tries(services, &report).await {
+        Ok(tries) if tries > retries(services, &work) => Carried::Done(report),
+        _ => again(&outcome, report.run.as_str()),
+    }
+}
+
+fn again(outcome: &Outcome, run: &str) -> Carried {
+    let text = outcome.text().unwrap_or("it was stopped before its end");
+    Carried::Again {
+        kind: outcome.label(),
+        message: format!("run {run}: {text}"),
+    }
+}
+
+/// For what was not run. An error of the ledger's is nobody's fault who asked.
+fn refused(unstarted: Unstarted) -> Carried {
+    let Unstarted { error, .. } = unstarted;
+    let kind = match &error {
+        DispatchError::AtWork { .. } => "at-work".to_owned(),
+        DispatchError::Ledger(_) => "ledger".to_owned(),
+        error if is_to_be_tried_again(&error.outcome()) => error.outcome().label(),
+        _ => return Carried::Refused(error),
+    };
+    Carried::Again {
+        kind,
+        message: error.to_string(),
+    }
+}
+
+fn is_to_be_tried_again(outcome: &Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Retryable(_)
+            | Outcome::Unreachable(_)
+            | Outcome::Lost(_)
+            | Outcome::Cancelled
+            | Outcome::Interrupted
+    )
+}
+
+/// The labels of those, as rows have them.
+const TRIED_AGAIN: [&str; 5] = [
+    "failed(retryable)",
+    "unreachable",
+    "lost",
+    "cancelled",
+    "interrupted",
+];
+
+fn retries(services: &Services, work: &Work) -> u32 {
+    match work {
+        Work::Job(name) => services.config.jobs.get(name).map_or(0, |job| job.retries),
+        Work::Round(_) => ROUND_RETRIES,
+    }
+}
+
+/// Attempts that ended so since the cursor last moved, this one with them.
+async fn tries(services: &Services, report: &Report) -> Result<u32, DispatchError> {
+    Ok(since_moved(&attempts(services, &report.key).await?))
+}
+
+fn since_moved(attempts: &[RunRow]) -> u32 {
+    let mut tries = 0;
+    for (place, row) in attempts.iter().enumerate() {
+        if !is_tried_again(row) {
+            break;
+        }
+        tries += 1;
+        let before = attempts.get(place + 1).and_then(|row| row.cursor.as_ref());
+        if row.cursor.as_ref() != before {
+            break;
+        }
+    }
+    tries
+}
+
+fn is_tried_again(row: &RunRow) -> bool {
+    row.outcome
+        .as_deref()
+        .is_some_and(|label| TRIED_AGAIN.contains(&label))
+}
+
+/// Of a key, newest first.
+async fn attempts(services: &Services, key: &str) -> Result<Vec<RunRow>, DispatchError> {
+    let query = RunQuery {
+        key: Some(key.to_owned()),
+        ..RunQuery::default()
+    };
+    Ok(services.ledger.runs(&query).await?)
+}
+
+enum Going {
+    On(Box<RunRequest>, Option<Vec<Effect>>),
+    Overtaken(Box<Report>),
+}
+
+async fn going_on(
+    services: &Services,
+    more: &Continuation,
+    until: Option<Instant>,
+) -> Result<Going, DispatchError> {
+    let attempts = attempts(services, &more.key).await?;
+    let Some(newest) = attempts.first() else {
+        let hint = "the ledger forgets runs after `[ledger] keep`; or it is another ledger's key".to_owned();
+        let problem = Problem::new("continue", "no run has this key", Some(hint));
+        return Err(DispatchError::Usage(vec![problem]));
+    };
+    let is_overtaken = attempts
+        .iter()
+        .filter(|row| row.attempt > more.attempt)
+        .any(|row| row.outcome.is_some() && !is_tried_again(row));
+    if is_overtaken && let Some(mut report) = services.ledger.report(&newest.id).await? {
+        report.duplicate = true;
+        // What it left is its own continuation's to do.
+        report.continued = false;
+        return Ok(Going::Overtaken(Box::new(report)));
+    }
+    let mut request = stored_request(services, &newest.id).await?;
+    // An apply is held to its plan for as long as it goes on.
+    let mut plan = None;
+    if let Reason::Apply(id) = &request.reason {
+        plan = services
+            .ledger
+            .report(id)
+            .await?
+            .map(|plan| plan.effects_of_key());
+    } else if request.mode == Mode::Apply {
+        request.reason = Reason::Continuation;
+    }
+    request.until = until;
+    request.once = true;
+    Ok(Going::On(Box::new(request), plan))
+}
+
+impl Report {
+    /// What goes on with the rest of it; none when nothing is left.
+    pub fn continuation(&self) -> Option<Continuation> {
+        self.continued.then(|| Continuation {
+            key: self.key.clone(),
+            attempt: self.attempt,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::RunState;
+
+    fn row(outcome: &str, cursor: Option<&str>) -> RunRow {
+        let at = Instant::UNIX_EPOCH;
+        RunRow {
+            id: crate::name::RunId::from_entropy(1),
+            key: "k".to_owned(),
+            attempt: 1,
+            work: "purge".parse().expect("a name"),
+            targets: Vec::new(),
+            shard: None,
+            mode: Mode::Apply,
+            reason: Reason::Invoke,
+            scheduled_at: at,
+            consent: String::new(),
+            digest: String::new(),
+            state: RunState::Ended,
+            cursor: cursor.map(str::to_owned),
+            started_at: at,
+            ended_at: Some(at),
+            outcome: Some(outcome.to_owned()),
+        }
+    }
+
+    #[test]
+    fn only_what_failed_since_the_cursor_moved_counts_as_a_try() {
+        let (lost, failed, more) = ("lost", "failed(retryable)", "continued");
+        for (attempts, expected) in [
+            (vec![row(failed, None)], 1),
+            (vec![row(failed, None), row(lost, None)], 2),
+            (
+                vec![row(failed, None), row("skipped(paused)", None), row(lost, None)],
+                1,
+            ),
+            (
+                vec![row(failed, Some("b")), row(more, Some("b")), row(failed, None)],
+                1,
+            ),
+            // It went on from `a` and came to `b` before it failed.
+            (
+                vec![
+                    row(failed, Some("b")),
+                    row(failed, Some("b")),
+                    row(lost, Some("a")),
+                    row(lost, Some("a")),
+                ],
+                2,
+            ),
+            (vec![row("succeeded", None)], 0),
+        ] {
+            assert_eq!(since_moved(&attempts), expected, "{attempts:#?}");
+        }
+    }
+}
