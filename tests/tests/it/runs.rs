@@ -14,8 +14,9 @@ use sereno_core::ports::clock::Clock;
 use sereno_core::ports::ledger::RunQuery;
 use sereno_core::report::Report;
 use sereno_core::run::{Mode, Outcome, Reason, Refusal, RunRequest};
-use sereno_tests::house::House;
+use sereno_tests::house::{House, plugins_folder, reported};
 use sereno_tests::postgres;
+use sereno_tests::wait::wait_for;
 use sqlx::{Connection as _, PgConnection, Row as _, SqliteConnection};
 use tempfile::TempDir;
 
@@ -234,7 +235,7 @@ guard = {{ max_rows_percent = 100 }}
 "#
     );
     fs::write(folder.path().join("sereno.toml"), &configuration).unwrap();
-    let plugins = sereno_tests::house::plugins_folder().unwrap();
+    let plugins = plugins_folder().unwrap();
     std::os::unix::fs::symlink(plugins, folder.path().join("plugins")).unwrap();
     let mut run = std::process::Command::new(sereno_tests::house::program().unwrap())
         .args(["run", "sessions"])
@@ -429,4 +430,36 @@ grant = { database.app.tables.user_sessions = ["read", "delete"] }
     let report = house.services.ledger.report(&rows[0].id).await.unwrap().unwrap();
     let text = report.outcome.message().unwrap();
     assert!(text.starts_with("job.sessions.params.keep: "), "{text}");
+}
+
+#[test]
+fn a_key_typed_again_is_the_same_work_in_whatever_second() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = folder.path();
+    fs::create_dir(home.join("temp")).unwrap();
+    let old = File::create(home.join("temp/old")).unwrap();
+    let days_ago = SystemTime::now() - Duration::from_secs(3 * 86_400);
+    old.set_times(FileTimes::new().set_modified(days_ago)).unwrap();
+    let configuration = "version = 1\n[directory.temp]\npath = \"temp\"\n[job.temp]\nplugin = \"temp-files\"\n\
+        params = { directory = \"temp\", older_than = \"48h\", age_by = [\"mtime\"] }\n\
+        grant = { directory.temp = [\"read\", \"remove\"] }\n";
+    fs::write(home.join("sereno.toml"), configuration).unwrap();
+    std::os::unix::fs::symlink(plugins_folder().unwrap(), home.join("plugins")).unwrap();
+    let typed = || reported(home, &["run", "temp", "--key", "tonight"]);
+    let first = typed();
+    assert_eq!(
+        (&first["outcome"], home.join("temp/old").exists()),
+        (&"succeeded".into(), false)
+    );
+    let second = Utc::now().timestamp();
+    assert!(wait_for(
+        || Utc::now().timestamp() > second,
+        Duration::from_secs(5)
+    ));
+    let again = typed();
+    assert_eq!(
+        (&again["run"], &again["duplicate"]),
+        (&first["run"], &true.into()),
+        "{again:#}"
+    );
 }

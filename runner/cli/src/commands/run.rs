@@ -115,12 +115,14 @@ async fn submit(
 }
 
 fn request(services: &Services, work: Work, mode: Mode, how: &RunHow, once: bool) -> RunRequest {
+    // A whole second behind us is as good as now, and reads better wherever a cutoff is told.
+    let now = || services.clock.now().trunc_subsecs(0);
     let random = || RunId::from_entropy(services.entropy.next()).to_string();
     RunRequest {
         params: how.params.iter().cloned().collect(),
         mode,
-        // A whole second behind us is as good as now, and reads better wherever a cutoff is told.
-        scheduled_at: Some(how.at.unwrap_or_else(|| services.clock.now().trunc_subsecs(0))),
+        // A key that was given may have been there before, and then its first time is what counts.
+        scheduled_at: how.at.or_else(|| how.key.is_none().then(now)),
         key: Some(how.key.clone().unwrap_or_else(random)),
         once,
         ..RunRequest::manual(work)
