@@ -2,12 +2,13 @@
 //!
 //! An artefact is native code: nothing that this module has not authenticated is ever loaded. A file that is
 //! damaged, swapped, truncated or from another release is a miss, and is compiled again. The cache never looks into
-//! what it keeps.
+//! what it keeps. Whoever adds an artefact removes those that nobody has used for long, and the longest unused of too many.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
@@ -20,6 +21,14 @@ const MAGIC: &[u8] = b"sereno-cwasm-1\n";
 const SECRET_BYTES: usize = 32;
 /// An artefact is three to five times as large as its component, which has a limit of its own.
 const FILE_BYTES_MAX: u64 = 512 << 20;
+/// An artefact that was not used for so long is of a plugin or a release that is gone.
+const UNUSED_MAX: Duration = Duration::from_hours(60 * 24);
+/// Of all artefacts together: some hundred plugins, of one release or two.
+const BYTES_MAX: u64 = 4 << 30;
+/// A use is noted when the last one was longer ago: a cache that is read needs no write each time.
+const NOTED_EVERY: Duration = Duration::from_hours(24);
+/// No compilation takes as long: what is left of one is of a process that died.
+const DRAFT_MAX: Duration = Duration::from_hours(24);
 /// What others may not have on the folder and the key.
 const OTHERS: u32 = 0o077;
 
@@ -59,6 +68,7 @@ fn failed<'a>(operation: &'static str, path: &'a Path) -> impl FnOnce(io::Error)
 #[derive(Debug, Clone)]
 pub struct Cache {
     folder: PathBuf,
+    bytes_max: u64,
 }
 
 impl Cache {
@@ -66,6 +76,7 @@ impl Cache {
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),
+            bytes_max: BYTES_MAX,
         }
     }
 
@@ -85,7 +96,8 @@ impl Cache {
             return Ok(None);
         };
         let mut sealed = Vec::new();
-        file.take(FILE_BYTES_MAX)
+        (&file)
+            .take(FILE_BYTES_MAX)
             .read_to_end(&mut sealed)
             .map_err(failed("read", &path))?;
         let Some(seal) = unwrapped(&sealed) else {
@@ -99,6 +111,7 @@ impl Cache {
             return Ok(None);
         }
         sealed.drain(..artefact_at);
+        note_use(&file);
         Ok(Some(sealed))
     }
 
@@ -118,7 +131,45 @@ impl Cache {
                 file.write_all(artefact)
             })
             .and_then(|()| fs::rename(&draft.0, self.path(digest)));
-        written.map_err(failed("write", &draft.0))
+        written.map_err(failed("write", &draft.0))?;
+        self.evict(&self.path(digest));
+        Ok(())
+    }
+
+    /// Removes what is no longer used, but never `newest`. What cannot be removed now will be another time.
+    fn evict(&self, newest: &Path) {
+        let Ok(entries) = fs::read_dir(&self.folder) else {
+            return;
+        };
+        let now = SystemTime::now();
+        let mut artefacts = Vec::new();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let Ok(looks) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            let used = looks.modified().unwrap_or(now);
+            let unused = now.duration_since(used).unwrap_or_default();
+            let is_draft = name.starts_with(b"draft-");
+            if !looks.is_file() || !(is_draft || name.ends_with(b".cwasm")) || path == newest {
+                continue;
+            }
+            if (is_draft && unused > DRAFT_MAX) || unused > UNUSED_MAX {
+                let _ = fs::remove_file(&path);
+            } else if !is_draft {
+                artefacts.push((used, looks.len(), path));
+            }
+        }
+        artefacts.sort();
+        let newest_bytes = fs::symlink_metadata(newest).map_or(0, |looks| looks.len());
+        let mut bytes = newest_bytes + artefacts.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+        for (_, size, path) in artefacts {
+            if bytes <= self.bytes_max {
+                break;
+            }
+            bytes -= size;
+            let _ = fs::remove_file(path);
+        }
     }
 
     /// A file in the folder that nobody else has and that is gone when it is dropped.
@@ -196,6 +247,15 @@ impl Cache {
                 .ok_or_else(|| exposed(&path, "it went away while it was read")),
             Err(error) => Err(failed("write", &path)(error)),
         }
+    }
+}
+
+/// An artefact is as old as its last use. A folder that cannot be written is not for evicting either.
+fn note_use(file: &File) {
+    let now = SystemTime::now();
+    let last = file.metadata().and_then(|looks| looks.modified()).unwrap_or(now);
+    if now.duration_since(last).unwrap_or_default() > NOTED_EVERY {
+        let _ = file.set_modified(now);
     }
 }
 
@@ -308,6 +368,62 @@ mod tests {
             .collect();
         names.sort();
         assert_eq!(names, [format!("{}.cwasm", name(DIGEST)), "key".to_owned()]);
+    }
+
+    fn days_ago(days: u64) -> SystemTime {
+        SystemTime::now() - Duration::from_hours(days * 24)
+    }
+
+    /// As if it had been used last so many days ago.
+    fn used(path: &Path, days: u64) {
+        let file = OpenOptions::new().write(true).open(path).expect("our own file");
+        file.set_modified(days_ago(days)).expect("our own file");
+    }
+
+    fn kept(cache: &Cache) -> Vec<&'static str> {
+        ["a", "b", "c", "d"]
+            .into_iter()
+            .filter(|digest| cache.path(digest).exists())
+            .collect()
+    }
+
+    #[test]
+    fn what_nobody_used_for_long_goes_and_what_is_used_stays() {
+        let (_folder, cache) = cache();
+        for digest in ["a", "b", "c"] {
+            cache.store(digest, b"code").expect("it is kept");
+        }
+        for (digest, days) in [("a", 61), ("b", 59), ("c", 61)] {
+            used(&cache.path(digest), days);
+        }
+        let (old, young) = (cache.folder.join("draft-old"), cache.folder.join("draft-young"));
+        for draft in [&old, &young] {
+            fs::write(draft, "half").expect("it is written");
+        }
+        used(&old, 2);
+        let strange = cache.folder.join("notes.txt");
+        fs::write(&strange, "mine").expect("it is written");
+        used(&strange, 500);
+        assert!(cache.load("c").expect("a cache").is_some(), "and so it is used");
+        cache.store("d", b"code").expect("it is kept");
+        assert_eq!(kept(&cache), ["b", "c", "d"]);
+        assert!(!old.exists() && young.exists() && strange.exists() && cache.key_path().exists());
+        assert_eq!(cache.load("b").expect("a cache"), Some(b"code".to_vec()));
+    }
+
+    #[test]
+    fn of_too_many_the_longest_unused_go_and_never_the_newest() {
+        let (_folder, mut cache) = cache();
+        for (digest, days) in [("a", 1), ("b", 3), ("c", 2)] {
+            cache.store(digest, &[0; 1_000]).expect("it is kept");
+            used(&cache.path(digest), days);
+        }
+        cache.bytes_max = 3_500;
+        cache.store("d", &[0; 1_000]).expect("it is kept");
+        assert_eq!(kept(&cache), ["a", "c", "d"]);
+        cache.bytes_max = 10;
+        cache.store("d", &[0; 1_000]).expect("it is kept");
+        assert_eq!(kept(&cache), ["d"]);
     }
 
     #[test]

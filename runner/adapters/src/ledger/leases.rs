@@ -1,6 +1,7 @@
 //! Who may take which scopes, the same for every home of the ledger.
 //!
-//! A scope's row is never removed, so that its token only ever grows, whoever held it before.
+//! A scope's row is removed only when nobody has held it for as long as runs are remembered: its token only ever grows, whoever held it
+//! before, since a new one is never below the clock.
 
 use std::time::Duration;
 

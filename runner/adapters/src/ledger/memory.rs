@@ -79,6 +79,8 @@ impl Books {
         self.watching
             .measurements
             .retain(|(run, ..)| !forgotten.contains(run));
+        self.scopes
+            .retain(|_, row| row.holder.is_some() || row.until >= before);
         forgotten.len() as u64
     }
 

@@ -13,7 +13,7 @@ use super::examine::{Examined, Opened};
 use super::operate::stops;
 use super::record::RunRecorder;
 use super::settle::{Ending, settle};
-use super::{DispatchError, Services, Stop, asked_to_stop};
+use super::{DispatchError, Services, Stop, asked_to_stop, forget};
 use crate::capability::{
     BackupCapability, DatabaseCapability, DirectoryCapability, Hold, OriginCapability, StorageCapability,
     WriterCapability,
@@ -114,7 +114,13 @@ async fn execute_within(
             used: LimitsUsed::default(),
         }),
     };
-    settle(services, examined, &admitted, &recorder, &book, &fences, ending).await
+    let report = settle(services, examined, &admitted, &recorder, &book, &fences, ending).await?;
+    for (name, database) in &admitted.opened.databases {
+        if fences.iter().any(|(of, _)| of == name) {
+            forget::forget_records(services, name, &**database).await;
+        }
+    }
+    Ok(report)
 }
 
 /// What its limits allow, and no more than is left of its round's window.

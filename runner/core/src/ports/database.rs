@@ -326,6 +326,16 @@ pub trait Database: Insight + Partitioned + Send + Sync {
     /// The batches that were recorded beside their effects for `run`, in order.
     async fn recorded(&self, run: &RunId) -> Result<Vec<RecordedBatch>, DatabaseError>;
 
+    /// Up to `max` runs whose batches here were all recorded before `before`, the oldest first.
+    async fn old_records(&self, _before: Instant, _max: u32) -> Result<Vec<RunId>, DatabaseError> {
+        Ok(Vec::new())
+    }
+
+    /// Forgets what was recorded for these runs, and answers how many batches that were.
+    async fn forget_records(&self, _runs: &[RunId]) -> Result<u64, DatabaseError> {
+        Ok(0)
+    }
+
     /// Deletes up to `max` rows in one short transaction with the fence's check and record. After some seconds in which no
     /// row matched it answers none, and the cursor to go on from.
     async fn delete_batch(

@@ -280,7 +280,8 @@ pub trait Ledger: Watch + Orders {
     /// True when the flag is raised on any of these.
     async fn flag(&self, on: &[&str], flag: Flag) -> Result<bool, LedgerError>;
 
-    /// Forgets old runs, in one transaction, and answers how many. A run that has not ended is never old.
+    /// Forgets old runs, in one transaction, and answers how many. A run that has not ended is never old. With them go the scopes
+    /// that nobody has held since: the next token of one is not below the clock, and so above its last.
     async fn forget(&self, old: &Old) -> Result<u64, LedgerError>;
 
     /// Keeps measurements of a run.

@@ -4,6 +4,7 @@
 
 use sereno_core::name::RunId;
 use sereno_core::ports::database::{DatabaseError, Fence, RecordedBatch};
+use sereno_core::value::Instant;
 use sqlx::{PgConnection, Row};
 
 use super::super::fault::Doing;
@@ -156,4 +157,35 @@ pub(super) async fn recorded(
         })
         .collect::<Result<_, sqlx::Error>>()
         .map_err(|error| doing.postgres(&error))
+}
+
+/// Runs of which nothing was recorded since `before`, the oldest first.
+pub(super) async fn old(
+    session: &mut Session,
+    before: Instant,
+    max: u32,
+) -> Result<Vec<RunId>, DatabaseError> {
+    if !is_there(session).await? {
+        return Ok(Vec::new());
+    }
+    let mut sql = Sql::new("SELECT run FROM sereno.effect GROUP BY run HAVING pg_catalog.max(at) < ");
+    sql.bind(Arg::Instant(Some(before)))
+        .push(" ORDER BY pg_catalog.max(at), run LIMIT ")
+        .number(u64::from(max));
+    let runs = super::catalogue::texts(session, sql).await?;
+    Ok(runs.iter().filter_map(|run| run.parse().ok()).collect())
+}
+
+/// Forgets what was recorded for `runs`.
+pub(super) async fn forget(session: &mut Session, runs: &[RunId]) -> Result<u64, DatabaseError> {
+    let doing = session.doing;
+    let mut transaction = session.begin(Access::Write, LOCK_LIMIT).await?;
+    let mut batches = 0;
+    for run in runs {
+        let mut sql = Sql::new("DELETE FROM sereno.effect WHERE run = ");
+        sql.bind(run.as_str());
+        batches += execute(&mut transaction, sql, doing).await?;
+    }
+    answer(doing, transaction.commit()).await?;
+    Ok(batches)
 }

@@ -331,6 +331,18 @@ impl Database for Postgres {
         session.give_back(answer)
     }
 
+    async fn old_records(&self, before: Instant, max: u32) -> Result<Vec<RunId>, DatabaseError> {
+        let mut session = self.rows.open("look for old records", STATEMENT_LIMIT).await?;
+        let answer = fence::old(&mut session, before, max).await;
+        session.give_back(answer)
+    }
+
+    async fn forget_records(&self, runs: &[RunId]) -> Result<u64, DatabaseError> {
+        let mut session = self.rows.open("forget old records", STATEMENT_LIMIT).await?;
+        let answer = fence::forget(&mut session, runs).await;
+        session.give_back(answer)
+    }
+
     async fn delete_batch(
         &self,
         purge: &Purge,

@@ -4,6 +4,7 @@
 
 use sereno_core::name::RunId;
 use sereno_core::ports::database::{DatabaseError, Fence, RecordedBatch};
+use sereno_core::value::Instant;
 use sqlx::{Row, SqliteConnection};
 
 use super::super::fault::Doing;
@@ -105,14 +106,18 @@ pub(super) async fn record(
     row.try_get(0).map(Some).map_err(|error| doing.sqlite(&error))
 }
 
+async fn is_there(session: &mut Session<'_>) -> Result<bool, DatabaseError> {
+    let there = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = 'sereno_effect'";
+    Ok(session.optional(Sql::new(there)).await?.is_some())
+}
+
 /// What was recorded for a run, in order.
 pub(super) async fn recorded(
     session: &mut Session<'_>,
     run: &RunId,
 ) -> Result<Vec<RecordedBatch>, DatabaseError> {
     let doing = session.doing;
-    let there = "SELECT 1 FROM pragma_table_list WHERE schema = 'main' AND name = 'sereno_effect'";
-    if session.optional(Sql::new(there)).await?.is_none() {
+    if !is_there(session).await? {
         return Ok(Vec::new());
     }
     let mut sql = Sql::new("SELECT attempt, batch, scope, rows, cursor FROM main.sereno_effect WHERE run = ");
@@ -133,4 +138,42 @@ pub(super) async fn recorded(
         })
         .collect::<Result<_, sqlx::Error>>()
         .map_err(|error| doing.sqlite(&error))
+}
+
+/// Runs of which nothing was recorded since `before`, the oldest first.
+pub(super) async fn old(
+    session: &mut Session<'_>,
+    before: Instant,
+    max: u32,
+) -> Result<Vec<RunId>, DatabaseError> {
+    let doing = session.doing;
+    if !is_there(session).await? {
+        return Ok(Vec::new());
+    }
+    let mut sql = Sql::new("SELECT run FROM main.sereno_effect GROUP BY run HAVING max(at) < ");
+    sql.bind(before.format("%Y-%m-%d %H:%M:%S%.3f").to_string().as_str())
+        .push(" ORDER BY max(at), run LIMIT ")
+        .number(u64::from(max));
+    let mut runs = Vec::new();
+    for row in session.all(sql).await? {
+        let run: String = row.try_get(0).map_err(|error| doing.sqlite(&error))?;
+        runs.extend(run.parse::<RunId>().ok());
+    }
+    Ok(runs)
+}
+
+/// Forgets what was recorded for `runs`.
+pub(super) async fn forget(session: &mut Session<'_>, runs: &[RunId]) -> Result<u64, DatabaseError> {
+    let doing = session.doing;
+    let mut transaction = session.begin().await?;
+    let mut batches = 0;
+    for run in runs {
+        let mut sql = Sql::new("DELETE FROM main.sereno_effect WHERE run = ");
+        sql.bind(run.as_str());
+        batches += execute(&mut transaction, sql)
+            .await
+            .map_err(|error| doing.sqlite(&error))?;
+    }
+    transaction.commit().await.map_err(|error| doing.sqlite(&error))?;
+    Ok(batches)
 }

@@ -248,6 +248,22 @@ impl Database for Sqlite {
         fence::recorded(&mut session, run).await
     }
 
+    async fn old_records(&self, before: Instant, max: u32) -> Result<Vec<RunId>, DatabaseError> {
+        let mut session = self
+            .sessions
+            .open("look for old records", Access::Read, STATEMENT_LIMIT)
+            .await?;
+        fence::old(&mut session, before, max).await
+    }
+
+    async fn forget_records(&self, runs: &[RunId]) -> Result<u64, DatabaseError> {
+        let mut session = self
+            .sessions
+            .open("forget old records", Access::Write, STATEMENT_LIMIT)
+            .await?;
+        fence::forget(&mut session, runs).await
+    }
+
     async fn delete_batch(
         &self,
         purge: &Purge,

@@ -194,5 +194,6 @@ WITH forgotten AS MATERIALIZED (
           WHERE job = old.job AND ordinal > old.ordinal AND mode = 'apply' AND outcome = 'succeeded'))
     ORDER BY ordinal LIMIT $3),
 events AS (DELETE FROM sereno.event WHERE run IN (SELECT id FROM forgotten)),
-measurements AS (DELETE FROM sereno.measurement WHERE run IN (SELECT id FROM forgotten))
+measurements AS (DELETE FROM sereno.measurement WHERE run IN (SELECT id FROM forgotten)),
+scopes AS (DELETE FROM sereno.lease WHERE holder IS NULL AND until < $1)
 DELETE FROM sereno.run WHERE id IN (SELECT id FROM forgotten)";

@@ -223,5 +223,6 @@ WHERE ended_at < $1
 ORDER BY ordinal LIMIT $3;
 DELETE FROM event WHERE run IN (SELECT id FROM forgotten);
 DELETE FROM measurement WHERE run IN (SELECT id FROM forgotten);
+DELETE FROM lease WHERE holder IS NULL AND until < $1;
 DELETE FROM run WHERE id IN (SELECT id FROM forgotten) RETURNING id;
 COMMIT";
