@@ -165,6 +165,10 @@ impl Warm {
 
 /// Where the rest of a run is sent to, if the configuration says so.
 #[cfg(feature = "lambda")]
+#[cfg_attr(
+    feature = "aws",
+    expect(clippy::unnecessary_wraps, reason = "a build without queues refuses")
+)]
 pub(crate) fn continuations(config: &Config) -> Result<Option<Arc<dyn Continuations>>, Failure> {
     let Some(queue) = config.lambda.continue_queue.clone() else {
         return Ok(None);

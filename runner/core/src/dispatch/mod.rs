@@ -123,7 +123,7 @@ pub async fn submit(
     request: RunRequest,
     stop: watch::Receiver<Stop>,
 ) -> Result<Report, DispatchError> {
-    let report = whole(services, request, None, stop).await;
+    let report = Box::pin(whole(services, request, None, stop)).await;
     afterwards(services).await;
     Ok(report?)
 }
