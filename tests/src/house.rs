@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use chrono::Utc;
+use chrono::{Days, Utc};
 use sereno_adapters::clock::{FakeClock, SeededEntropy};
 use sereno_adapters::ledger::MemoryLedger;
 use sereno_adapters::secrets::Secrets;
@@ -21,6 +21,7 @@ use sereno_core::name::JobName;
 use sereno_core::ports::database::Progress;
 use sereno_core::report::{Effect, Report};
 use sereno_core::run::{Mode, RunRequest};
+use sereno_core::value::Instant;
 use sereno_engine::{Allocation, CompileVia, Options, Places, PluginHost};
 use tokio::sync::watch;
 
@@ -90,6 +91,18 @@ impl House {
             forgetting: Arc::default(),
         };
         Ok(Self { services, clock })
+    }
+
+    /// Lets time pass until it is `hour` o'clock in UTC on the next day, for what schedules make depend on the time of day.
+    ///
+    /// # Panics
+    /// There is no such hour.
+    pub fn advance_to_next(&self, hour: u32) -> Instant {
+        let now = self.services.clock.now();
+        let next = (now.date_naive() + Days::new(1)).and_hms_opt(hour, 0, 0);
+        let next = next.expect("an hour of a day").and_utc();
+        self.clock.advance((next - now).to_std().expect("it lies ahead"));
+        next
     }
 
     /// A request for `job` as a person would make it.

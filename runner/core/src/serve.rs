@@ -67,14 +67,10 @@ pub const TOKEN_CHARS_MIN: usize = 20;
 /// The hash of a token, from the token itself or from `sha256:…`. None when it is neither: a hash that is none, a token
 /// that is too short or holds what no header can.
 pub fn hash_of_token(text: &str) -> Option<String> {
-    match text.strip_prefix(HASH_PREFIX) {
-        Some(hash) => {
-            let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-            is_hash.then(|| hash.to_ascii_lowercase())
-        }
-        None => {
-            let is_token = text.len() >= TOKEN_CHARS_MIN && text.bytes().all(|byte| byte.is_ascii_graphic());
-            is_token.then(|| digest(text.as_bytes()))
-        }
+    if let Some(hash) = text.strip_prefix(HASH_PREFIX) {
+        let is_hash = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        return is_hash.then(|| hash.to_ascii_lowercase());
     }
+    let is_token = text.len() >= TOKEN_CHARS_MIN && text.bytes().all(|byte| byte.is_ascii_graphic());
+    is_token.then(|| digest(text.as_bytes()))
 }

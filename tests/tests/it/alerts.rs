@@ -354,6 +354,8 @@ async fn a_round_tells_which_of_its_jobs_it_did_not_start_and_nothing_that_they_
     let server = Server::start().await;
     let text = format!(
         "{CONFIGURATION}
+[policy]
+plan_first = false
 [directory.gone]
 path = \"gone\"
 [job.clean]
@@ -367,6 +369,7 @@ jobs = [\"clean\", {{ job = \"capacity\", after = [\"clean\"] }}]
 "
     );
     let house = house(&text, folder.path(), &server);
+    house.advance_to_next(6);
     let late = async |hours| {
         house.clock.advance(Duration::from_mins(1));
         let request = RunRequest {

@@ -6,10 +6,13 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 use serde_json::Value as Json;
+use sereno_adapters::clock::SeededEntropy;
 use sereno_core::report::Report;
 use sereno_core::run::{Mode, Outcome, digest};
 use sereno_tests::house::{House, amounts};
@@ -25,6 +28,8 @@ struct World {
     url: String,
     /// In the words of the configuration.
     urls: String,
+    /// How many there were.
+    runs: AtomicU64,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the tests' own set-up, from constants")]
@@ -40,6 +45,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             urls: format!("url = \"{}\"", database.url),
             url: database.url,
+            runs: AtomicU64::new(1),
         };
         world
             .execute(
@@ -119,7 +125,10 @@ grant = {{ database.app.tables.events = ["read", "detach", "drop"], storage.arch
 
     /// A new house each time: its clock stands still.
     async fn run_with(&self, more: &str) -> Report {
-        let house = House::new(&self.configuration(more), self.folder.path()).unwrap();
+        let mut house = House::new(&self.configuration(more), self.folder.path()).unwrap();
+        // Each house draws ids of its own, as hosts do.
+        let seed = self.runs.fetch_add(1, Ordering::Relaxed);
+        house.services.entropy = Arc::new(SeededEntropy::new(seed * 1_000));
         house.submit(House::request("events", Mode::Apply)).await.unwrap()
     }
 

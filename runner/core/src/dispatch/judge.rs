@@ -15,7 +15,7 @@ use crate::name::SinkName;
 use crate::ports::ledger::{LedgerError, RunRow};
 use crate::ports::watch::{Aftermath, Letter, MeasurementQuery, Standing};
 use crate::report::{Measurement, Report, Severity};
-use crate::run::{Mode, Outcome, Reason, Refusal, Work, digest};
+use crate::run::{Mode, Outcome, Reason, Work, digest};
 use crate::trend::{SAMPLE_EVERY, SAMPLES_MAX, Trend, WINDOW};
 use crate::value::Instant;
 
@@ -379,11 +379,11 @@ fn is_left_undone(row: &RunRow, report: &Report) -> bool {
     row.mode == Mode::Apply && is_over && (nobody_told || report.steps.iter().any(|step| step.run.is_none()))
 }
 
-/// Whether somebody is told that a run ended so. A plan by hand is read by whoever made it; what a carrier delivers
+/// Whether somebody is told that a run ended so. A plan by hand is read by whoever made it, one that a
+/// schedule came to, as a job without an approval does, by nobody; what a carrier delivers
 /// again is told when it has been tried often enough.
 fn alarming(row: &RunRow, retries: u32, outcome: &Outcome) -> bool {
-    let told_in_plans = matches!(outcome, Outcome::Refused(Refusal::PlanNeeded, _));
-    if row.mode == Mode::Plan && !told_in_plans {
+    if row.mode == Mode::Plan && !row.reason.is_scheduled() {
         return false;
     }
     match outcome {

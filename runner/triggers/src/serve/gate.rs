@@ -158,7 +158,8 @@ mod tests {
             ("c", "database.two.tables.t"),
             ("d", "directory.d"),
         ] {
-            text += &format!("[job.{job}]\nplugin = \"p\"\ngrant = {{ {grant} = [\"read\"] }}\n");
+            let block = format!("[job.{job}]\nplugin = \"p\"\ngrant = {{ {grant} = [\"read\"] }}\n");
+            text.push_str(&block);
         }
         sereno_core::config::parse(&text, FilePath::new("/srv")).expect("a configuration")
     }

@@ -90,7 +90,7 @@ impl Metrics {
     /// What became of a tick: `ran`, `taken` by another host, or `failed` before it could begin.
     pub(crate) fn ticked(&self, work: &str, became: &'static str) {
         self.record(|| {
-            counter!("sereno_ticks_total", "job" => work.to_owned(), "result" => became).increment(1)
+            counter!("sereno_ticks_total", "job" => work.to_owned(), "result" => became).increment(1);
         });
     }
 

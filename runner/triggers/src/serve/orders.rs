@@ -61,16 +61,11 @@ pub fn signals() -> io::Result<mpsc::Receiver<Order>> {
 /// Does as told until the process is to end.
 pub async fn obey(host: &Arc<Host>, mut orders: mpsc::Receiver<Order>) -> Ended {
     notify::ready();
-    loop {
-        match orders.recv().await {
-            Some(Order::Reload) => {
-                notify::reloading();
-                // What is wrong with it was told.
-                let _ = host.reload().await;
-                notify::ready();
-            }
-            Some(Order::Stop) | None => break,
-        }
+    while let Some(Order::Reload) = orders.recv().await {
+        notify::reloading();
+        // What is wrong with it was told.
+        let _ = host.reload().await;
+        notify::ready();
     }
     notify::stopping();
     let grace = host.loaded().services.config.serve.drain;

@@ -273,13 +273,13 @@ grant = {{ database.app.tables.logs = ["read", "delete"] }}
         assert_eq!(runs().await, [ended.run.to_string()]);
         let now = chrono::Utc::now();
         let ledger = Arc::clone(&first.services.ledger);
-        let at_work = new_run(&id("atwork"), "key", "logs", now);
+        let started = new_run(&id("started"), "key", "logs", now);
         let scope = ["elsewhere".to_owned()];
-        ledger.start(at_work, &scope, DAY).await.unwrap();
+        ledger.start(started, &scope, DAY).await.unwrap();
         for (run, at) in [
             (ended.run.clone(), clock),
-            (id("atwork"), clock),
-            (id("forgotten"), clock),
+            (id("started"), clock),
+            (id("past"), clock),
         ] {
             runs_of(&url, &format!("DELETE FROM {effect} WHERE run = '{run}'")).await;
             let insert = format!(
@@ -289,7 +289,7 @@ grant = {{ database.app.tables.logs = ["read", "delete"] }}
         }
         let other = format!(
             "INSERT INTO {effect} (run, attempt, batch, scope, rows, at) VALUES ('{}', 1, 1, 's', 1, {})",
-            id("lately"),
+            id("recent"),
             clock.replace("31", "29")
         );
         runs_of(&url, &other).await;
@@ -302,6 +302,9 @@ grant = {{ database.app.tables.logs = ["read", "delete"] }}
         assert_eq!(runs().await.len(), 4);
         let run = second.run("logs").await.unwrap();
         assert_eq!(run.outcome, Outcome::Succeeded, "{run:#?}");
-        assert_eq!(runs().await, [id("atwork").to_string(), id("lately").to_string()]);
+        assert_eq!(
+            runs().await,
+            [id("recent").to_string(), id("started").to_string()]
+        );
     }
 }
