@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sereno_adapters::clock::{SystemClock, SystemEntropy};
+use sereno_adapters::database::roles::{self, RoleNames};
 use sereno_adapters::ledger as ledgers;
 use sereno_adapters::secrets::{Secret, SecretError, Secrets};
 use sereno_adapters::sinks::ConfiguredSinks;
@@ -18,11 +19,12 @@ use sereno_core::dispatch::Services;
 use sereno_core::grant;
 use sereno_core::job::Config;
 use sereno_core::manifest::Manifest;
-use sereno_core::name::PluginName;
+use sereno_core::name::{PluginName, TargetName};
 use sereno_core::ports::clock::Clock;
 use sereno_core::ports::database::Progress;
 use sereno_core::ports::ledger::Ledger;
 use sereno_core::ports::plugins::{PluginInfo, Plugins};
+use sereno_core::rights::Rights;
 use sereno_core::run::{Mode, Work};
 use sereno_engine::{Allocation, CompileVia, Options, Places, PluginHost};
 
@@ -182,6 +184,15 @@ async fn ledger_url(config: &Config) -> Result<Secret, Failure> {
 
 fn unresolved(section: &str, key: &str, error: &SecretError) -> Failure {
     Failure::new(USAGE, "configuration", format!("{key} of [{section}]: {error}"))
+}
+
+/// The SQL for the roles of a PostgreSQL database.
+pub(crate) fn role_statements(database: &TargetName, rights: &Rights, rows: &str, upkeep: &str) -> String {
+    let names = RoleNames {
+        rows: rows.to_owned(),
+        upkeep: upkeep.to_owned(),
+    };
+    roles::statements(database.as_str(), rights, &names)
 }
 
 /// This machine's name; part of the key of work on its own directories.

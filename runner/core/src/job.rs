@@ -15,6 +15,7 @@ use crate::gauge::Gauge;
 use crate::grant::Grants;
 use crate::guard::Guards;
 use crate::name::{GaugeName, JobName, PluginName, RoundName, SinkName, TableName, TargetName};
+use crate::place::Place;
 use crate::round::Round;
 use crate::schedule::{Schedule, Zone};
 use crate::serve::ServeSettings;
@@ -364,6 +365,8 @@ pub struct Job {
     pub heartbeat: Option<SinkName>,
     /// A database that refuses the `sereno` schema: the weaker promise was accepted.
     pub fence: FenceKind,
+    /// Where it runs.
+    pub on: Place,
 }
 
 /// How a job's changes to a database are fenced.

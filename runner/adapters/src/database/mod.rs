@@ -12,6 +12,7 @@ mod pace;
 mod params;
 mod postgres;
 mod redact;
+pub mod roles;
 mod sql;
 mod sqlite;
 mod take;

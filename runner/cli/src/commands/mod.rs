@@ -11,6 +11,7 @@ mod init;
 mod jobs;
 mod missed;
 mod plugin;
+mod roles;
 pub(crate) mod run;
 mod runs;
 mod schedule;
@@ -45,6 +46,7 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Missed(args) => block_on(missed::missed(&global, &args, output)),
         Command::Alerts(args) => block_on(alerts::alerts(&global, args, output)),
         Command::Schedule(args) => schedule::schedule(&global, &args, output),
+        Command::Roles(args) => block_on(roles::roles(&global, &args, output)),
         Command::Plugin(args) => plugin::plugin(&global, args, output),
         #[cfg(feature = "serve")]
         Command::Serve => serve::serve(&global, output),

@@ -7,11 +7,31 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value as Json, json};
 use sereno_core::config::Diagnostic;
+use sereno_core::report::Severity;
 
 use super::paint::Paint;
 
 /// All of them for people, in the order of the file.
 pub(crate) fn text(file: &Path, source: &str, mistakes: &[Diagnostic], paint: Paint) -> String {
+    titled(&Level::ERROR, file, source, mistakes, paint)
+}
+
+/// The same of what is no mistake: something to look at, or only to know.
+pub(crate) fn doubts(
+    severity: Severity,
+    file: &Path,
+    source: &str,
+    found: &[Diagnostic],
+    paint: Paint,
+) -> String {
+    let level = match severity {
+        Severity::Info => Level::NOTE,
+        Severity::Warn | Severity::Critical => Level::WARNING,
+    };
+    titled(&level, file, source, found, paint)
+}
+
+fn titled(level: &Level<'_>, file: &Path, source: &str, mistakes: &[Diagnostic], paint: Paint) -> String {
     let renderer = if paint.is_colored() {
         Renderer::styled()
     } else {
@@ -21,7 +41,7 @@ pub(crate) fn text(file: &Path, source: &str, mistakes: &[Diagnostic], paint: Pa
     let path = file.display().to_string();
     let mut text = String::new();
     for mistake in in_order(mistakes) {
-        let title = Level::ERROR.primary_title(&mistake.message).id(mistake.code);
+        let title = level.clone().primary_title(&mistake.message).id(mistake.code);
         let group = match span(source, mistake) {
             Some(span) => {
                 let annotation = AnnotationKind::Primary.span(span);

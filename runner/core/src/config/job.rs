@@ -13,6 +13,7 @@ use super::{grant, guard, limit, sink, texts};
 use crate::grant::{Grants, Path, Verb};
 use crate::job::{Config, FenceKind, Job};
 use crate::name::JobName;
+use crate::place::Place;
 use crate::schedule::Schedule;
 use crate::units::parse_duration;
 
@@ -122,9 +123,10 @@ pub(super) static JOB: Shape = Shape {
         },
         Key {
             name: "on",
-            kind: Kind::Later,
+            kind: Kind::OneOf(&texts::PLACE),
             presence: Presence::Optional,
-            doc: "",
+            doc: "Where schedules run it: `any`, `lambda` or `container`. By default wherever it can: backups, and what works on \
+                  one machine's own directories, files and processes, only in a container.",
         },
     ],
 };
@@ -164,6 +166,7 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
     let params = node.entries_of("params").iter();
     let sinks = sink::named(node.get("sinks"), config, mistakes);
     let heartbeat = sink::heartbeat(node.get("heartbeat"), config, mistakes);
+    let place = place(entry, &grants, config, mistakes);
     Some(Job {
         name: entry.key.parse().ok()?,
         plugin: node.text_of("plugin")?.parse().ok()?,
@@ -187,7 +190,29 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
             Some("ledger only") => FenceKind::LedgerOnly,
             _ => FenceKind::Database,
         },
+        on: place,
     })
+}
+
+/// Where it runs: what it was granted decides, and its operator may narrow that.
+fn place(entry: &Entry, grants: &Grants, config: &Config, mistakes: &mut Vec<Diagnostic>) -> Place {
+    let on = entry.node.get("on");
+    let said = on.and_then(Node::text).and_then(Place::parse);
+    let Some(bound) = config.bound_to_container(grants) else {
+        return said.unwrap_or_default();
+    };
+    if let (Some(on), Some(Place::Lambda | Place::Any)) = (on, said) {
+        mistakes.push(
+            Diagnostic::at(
+                "bad-place",
+                on.span.clone(),
+                format!("job `{}` cannot run on Lambda: {bound}", entry.key),
+            )
+            .label("not there")
+            .hint("write `on = \"container\"`, or leave it out"),
+        );
+    }
+    Place::Container
 }
 
 /// Adds what the job's databases protect, in every spelling that a plugin may use.

@@ -10,6 +10,7 @@ use super::shape::{Key, Kind, Presence, Shape};
 use super::{sink, texts};
 use crate::job::{Config, Job};
 use crate::name::{JobName, RoundName};
+use crate::place::Place;
 use crate::round::{Round, Step, after_by_default};
 use crate::schedule::Schedule;
 use crate::units::parse_duration;
@@ -161,6 +162,17 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
         earlier.push(job);
     }
     let sinks = sink::named(node.get("sinks"), config, mistakes);
+    if let Some(message) = nowhere(&earlier) {
+        mistakes.push(
+            Diagnostic::at(
+                "bad-place",
+                entry.key_span.clone(),
+                format!("round `{}` runs nowhere: {message}", entry.key),
+            )
+            .label("its jobs share no place")
+            .hint("look at `on` of those jobs, or make two rounds"),
+        );
+    }
     Some(Round {
         name: entry.key.parse().ok()?,
         schedule: node
@@ -175,6 +187,16 @@ fn read_one(entry: &Entry, config: &Config, mistakes: &mut Vec<Diagnostic>) -> O
         sinks: sinks.unwrap_or_else(|| config.alert_sinks.clone()),
         steps,
     })
+}
+
+/// Two jobs that no place runs both of.
+fn nowhere(jobs: &[&Job]) -> Option<String> {
+    let at = |place: Place| jobs.iter().find(|job| job.on == place);
+    let (container, lambda) = (at(Place::Container)?, at(Place::Lambda)?);
+    Some(format!(
+        "job `{}` runs in a container only, job `{}` on Lambda only",
+        container.name, lambda.name
+    ))
 }
 
 /// The job that an element of `jobs` names, and where.

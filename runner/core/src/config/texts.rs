@@ -237,6 +237,12 @@ pub(super) static FENCE: Choice = Choice {
     texts: &["database", "ledger only"],
 };
 
+pub(super) static PLACE: Choice = Choice {
+    what: "a place",
+    code: "bad-value",
+    texts: &["any", "lambda", "container"],
+};
+
 pub(super) static TABLE_VERB: Choice = Choice {
     what: "a verb of a table",
     code: "bad-verb",

@@ -7,6 +7,9 @@ mod cron;
 mod missed;
 #[cfg(test)]
 mod tests;
+mod translate;
+#[cfg(test)]
+mod walk;
 mod zone;
 
 use std::fmt;
@@ -18,6 +21,7 @@ use crate::config::diagnostic::did_you_mean;
 use crate::value::Instant;
 
 pub use missed::{Missed, missed};
+pub use translate::Expression;
 pub use zone::{LocalTime, Zone};
 
 /// Why a text is no schedule or no zone.
@@ -208,6 +212,20 @@ impl Schedule {
             }
         }
         skipped
+    }
+
+    /// Its first local time from `start` on and before `end`, whatever the zone makes of it. A rate has none.
+    pub(crate) fn first_local_within(
+        &self,
+        start: NaiveDateTime,
+        end: NaiveDateTime,
+    ) -> Option<NaiveDateTime> {
+        let local = match &self.rule {
+            Rule::Cron { cron, .. } => cron::next(cron, start - TimeDelta::seconds(1))?,
+            Rule::At(local) => *local,
+            Rule::Rate(_) => return None,
+        };
+        (start..end).contains(&local).then_some(local)
     }
 
     /// The shortest time between two of its runs, changes of the clock aside. None for a schedule that runs once.

@@ -126,11 +126,26 @@ impl Zone {
     }
 
     /// The stretches of local time, start and end, that are skipped after `from` and up to `to`.
-    pub(super) fn gaps(&self, from: Instant, to: Instant) -> Vec<(NaiveDateTime, NaiveDateTime)> {
+    pub(crate) fn gaps(&self, from: Instant, to: Instant) -> Vec<(NaiveDateTime, NaiveDateTime)> {
+        let changes = self.changes(from, to).into_iter();
+        changes.filter(|(before, after)| after > before).collect()
+    }
+
+    /// The stretches of local time, start and end, that are shown twice after `from` and up to `to`.
+    pub(crate) fn folds(&self, from: Instant, to: Instant) -> Vec<(NaiveDateTime, NaiveDateTime)> {
+        let changes = self.changes(from, to).into_iter();
+        changes
+            .filter(|(before, after)| after < before)
+            .map(|(before, after)| (after, before))
+            .collect()
+    }
+
+    /// What the clocks showed just before each change of theirs, and at it.
+    fn changes(&self, from: Instant, to: Instant) -> Vec<(NaiveDateTime, NaiveDateTime)> {
         let Some(start) = timestamp(from) else {
             return Vec::new();
         };
-        let mut gaps = Vec::new();
+        let mut changes = Vec::new();
         for transition in self.rules.following(start) {
             let Some(at) = instant(transition.timestamp()) else {
                 break;
@@ -140,12 +155,9 @@ impl Zone {
             }
             let before =
                 self.local(at - chrono::TimeDelta::nanoseconds(1)) + chrono::TimeDelta::nanoseconds(1);
-            let after = self.local(at);
-            if after > before {
-                gaps.push((before, after));
-            }
+            changes.push((before, self.local(at)));
         }
-        gaps
+        changes
     }
 }
 

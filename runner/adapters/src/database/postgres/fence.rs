@@ -13,7 +13,7 @@ use super::session::{Access, LOCK_LIMIT, Session, answer, execute, one, optional
 /// Keeps two first runs from creating the same things; the letters of `sereno`.
 pub(super) const CREATE_LOCK: i64 = 0x7365_7265_6e6f;
 
-const CREATE: [&str; 3] = [
+pub(crate) const CREATE: [&str; 3] = [
     "CREATE SCHEMA IF NOT EXISTS sereno",
     "CREATE TABLE IF NOT EXISTS sereno.fence (scope text PRIMARY KEY, token bigint NOT NULL, at timestamptz NOT NULL)",
     "CREATE TABLE IF NOT EXISTS sereno.effect (run text NOT NULL, attempt integer NOT NULL, batch integer NOT NULL, \

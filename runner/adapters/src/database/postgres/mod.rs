@@ -42,6 +42,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::Options;
 use super::fault::Doing;
 use super::pace::Paces;
+pub(crate) use fence::CREATE as FENCE;
 use session::Sessions;
 
 /// What the server's own lists call us.
