@@ -24,6 +24,7 @@ use sereno_core::ports::writer::{Writer, WriterError};
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::backup::ConfiguredBackups;
+use crate::database::look::{Looked, look};
 use crate::secrets::{SecretError, Secrets};
 use crate::{database, files, http, storage, writers};
 
@@ -78,6 +79,24 @@ impl ConfiguredTargets {
     pub(crate) async fn resolve(&self, text: &SecretText) -> Result<String, SecretError> {
         let secret = self.secrets.resolve(text.reference()).await?;
         Ok(in_folder(secret.expose(), self.secrets.folder()))
+    }
+
+    /// A look at the database behind a URL of the configuration; none where that is left blank.
+    ///
+    /// # Errors
+    /// It is out of reach, refuses us, or its URL cannot be resolved.
+    pub async fn look(&self, url: &SecretText) -> Result<Option<Looked>, DatabaseError> {
+        let url = self.resolve(url).await;
+        let url = url.map_err(|error| DatabaseError::Invalid(format!("its URL: {error}")))?;
+        if let Some(path) = missing_file(&url) {
+            return Err(DatabaseError::NotFound {
+                what: format!("the file {}", path.display()),
+            });
+        }
+        if url.is_empty() {
+            return Ok(None);
+        }
+        look(&url).await.map(Some)
     }
 
     async fn open(&self, target: &DatabaseTarget) -> Result<Arc<dyn Database>, DatabaseError> {

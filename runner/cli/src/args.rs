@@ -1,14 +1,20 @@
 //! The command line: every command, flag and help text. It does nothing; `commands` does.
 
+mod leave;
+mod stand;
+
 use std::path::PathBuf;
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use serde_json::Value as Json;
-use sereno_core::name::{JobName, RoundName, SinkName, TargetName};
+use sereno_core::name::{JobName, RoundName};
 use sereno_core::report::Severity;
 use sereno_core::units::parse_size;
 use sereno_core::value::Instant;
+
+pub(crate) use leave::{Export, Roles, Schedule, Scheduler};
+pub(crate) use stand::{Alerts, Doctor, GaugeFailOn, Gauges, Missed};
 
 /// Stands for `--format` where that is not given.
 pub(crate) const FORMAT_VARIABLE: &str = "SERENO_FORMAT";
@@ -142,6 +148,8 @@ SIGTERM or Ctrl-C: nothing new is taken, and what runs may end; a second one sto
 anew; one with mistakes is told, and the old one stays.
 Several of them on one PostgreSQL ledger run each tick once; a directory or file of one machine is cleaned by that machine.")]
     Serve,
+    /// Look whether all that the configuration names is there and as jobs want it; exit 1 when not, 7 out of reach
+    Doctor(Doctor),
     /// Print the SQL that makes a database's roles for what its jobs were granted, and nothing more
     Roles(Roles),
     /// Look into, pack and compile plugins
@@ -375,132 +383,6 @@ pub(crate) struct Which {
     pub(crate) all: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  sereno gauges
-  sereno gauges --fail-on firing --quiet     exit 6 when something fires
-  sereno gauges --json | jq '.gauges[] | select(.state != \"ok\")'")]
-pub(crate) struct Gauges {
-    /// Exit 6 when a gauge stands so
-    #[arg(long, value_enum, default_value_t = GaugeFailOn::None, value_name = "STATE")]
-    pub(crate) fail_on: GaugeFailOn,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Missed {
-    /// How much later than its time a success may come
-    #[arg(long, default_value = "1h", value_parser = sereno_core::units::parse_duration, value_name = "DURATION")]
-    pub(crate) grace: std::time::Duration,
-}
-
-/// Which gauges make the exit code 6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum GaugeFailOn {
-    /// Those that fire.
-    Firing,
-    /// Those that fire and those that miss their target.
-    Target,
-    /// Those and the ones that nobody could read.
-    Unknown,
-    /// None.
-    None,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Alerts {
-    /// The newest messages, newest first: what waits, what was sent, what was given up
-    List {
-        /// Only those that wait
-        #[arg(long)]
-        waiting: bool,
-        /// How many
-        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
-        limit: u32,
-    },
-    /// Send now what waits, whenever it was to be tried next; exit 7 when some sink does not take it
-    Send,
-    /// Send a test message, to see whether a sink works
-    Test {
-        /// Its name in the configuration
-        sink: SinkName,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Schedule {
-    /// When jobs and rounds are due next
-    Next {
-        /// Only this job or round
-        name: Option<JobName>,
-        /// How many times for each
-        #[arg(short = 'n', long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-        count: u32,
-    },
-    /// What is doubtful about when things run: changes of the clock, collisions, purges before backups, rates
-    #[command(after_help = "\
-Exit 6 when something should be changed; what is only worth knowing (`note`) exits 0.")]
-    Lint,
-    /// Write the schedules for the scheduler that is to keep the time
-    Export(Export),
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  sereno schedule export --to eventbridge > schedules.yaml
-  sereno schedule export --to kubernetes --output deploy
-  sereno schedule export --to kubernetes --output deploy --check    exit 6 when it is no longer what would be written
-  sereno schedule export --to crontab | crontab -
-
-What cannot run there is left out and listed on standard error: backups, and what works on one machine's own
-directories, files and processes, do not run on Lambda (see `on` of a job).")]
-pub(crate) struct Export {
-    /// For whom
-    #[arg(long, value_enum, value_name = "SCHEDULER")]
-    pub(crate) to: Scheduler,
-    /// Write into this folder instead of standard output
-    #[arg(short, long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
-    pub(crate) output: Option<PathBuf>,
-    /// Write nothing: exit 6 when what is in the folder is not what would be written
-    #[arg(long, requires = "output")]
-    pub(crate) check: bool,
-    /// Where the configuration is at the place it runs; for a crontab by default where it is now, elsewhere
-    /// /etc/sereno/sereno.toml
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(crate) installed: Option<PathBuf>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "\
-Examples:
-  sereno roles                                  there is one PostgreSQL database
-  sereno roles --database app > roles.sql       read it, then: psql --file roles.sql
-
-It prints and changes nothing: read the SQL, then run it yourself.")]
-pub(crate) struct Roles {
-    /// The database, by its name in the configuration
-    #[arg(long, value_name = "NAME")]
-    pub(crate) database: Option<TargetName>,
-    /// The role for rows; for a scratch database the one that restores [default: `sereno_rows` or `sereno_restore`]
-    #[arg(long, value_name = "ROLE", value_parser = parse_role)]
-    pub(crate) role: Option<String>,
-    /// The role for upkeep
-    #[arg(long, value_name = "ROLE", default_value = "sereno_upkeep", value_parser = parse_role)]
-    pub(crate) upkeep_role: String,
-}
-
-/// Who keeps the time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scheduler {
-    /// EventBridge Scheduler, which invokes the function: a CloudFormation template.
-    Eventbridge,
-    /// Kubernetes: a `CronJob` for each job and round.
-    Kubernetes,
-    /// cron: a line for each job and round.
-    Crontab,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum Plugin {
     /// What a plugin says it is, takes, needs and imports; it is not run
@@ -610,21 +492,6 @@ fn parse_time(text: &str) -> Result<Instant, String> {
     NaiveDate::parse_from_str(text, "%Y-%m-%d")
         .map(|date| utc(date.and_time(NaiveTime::MIN)))
         .map_err(|_| "write `2026-11-24T02:30:00Z`, or `2026-11-24 02:30` in UTC".to_owned())
-}
-
-/// A role that needs no quotes wherever it is written.
-fn parse_role(text: &str) -> Result<String, String> {
-    let is_plain = text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-        && text.len() < 64
-        && !text.starts_with("pg_");
-    if is_plain {
-        Ok(text.to_owned())
-    } else {
-        Err("write lower-case letters, digits and `_`, not starting with a digit or `pg_`".to_owned())
-    }
 }
 
 /// A value that reads as JSON is that; any other is text, so that `keep='7 days'` needs no second quotes.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use sereno_adapters::clock::{SystemClock, SystemEntropy};
+use sereno_adapters::database::look::Looked;
 use sereno_adapters::database::roles::{self, RoleNames};
 use sereno_adapters::ledger as ledgers;
 use sereno_adapters::secrets::{Secret, SecretError, Secrets};
@@ -17,11 +18,11 @@ use sereno_adapters::sinks::ConfiguredSinks;
 use sereno_adapters::targets::ConfiguredTargets;
 use sereno_core::dispatch::Services;
 use sereno_core::grant;
-use sereno_core::job::Config;
+use sereno_core::job::{Config, SecretText};
 use sereno_core::manifest::Manifest;
 use sereno_core::name::{PluginName, TargetName};
 use sereno_core::ports::clock::Clock;
-use sereno_core::ports::database::Progress;
+use sereno_core::ports::database::{DatabaseError, Progress};
 use sereno_core::ports::ledger::Ledger;
 use sereno_core::ports::plugins::{PluginInfo, Plugins};
 use sereno_core::rights::Rights;
@@ -193,6 +194,25 @@ pub(crate) fn role_statements(database: &TargetName, rights: &Rights, rows: &str
         upkeep: upkeep.to_owned(),
     };
     roles::statements(database.as_str(), rights, &names)
+}
+
+/// A look at the database behind a URL of the configuration; none where that is left blank.
+pub(crate) async fn look(config: &Config, url: &SecretText) -> Result<Option<Looked>, DatabaseError> {
+    let targets = ConfiguredTargets::new(config, Secrets::new(&config.folder));
+    targets.look(url).await
+}
+
+/// Whether every reference in a text of the configuration resolves; the reason why not holds no secret.
+pub(crate) async fn resolves(config: &Config, text: &SecretText) -> Result<(), String> {
+    let resolved = Secrets::new(&config.folder).resolve(text.reference()).await;
+    resolved.map(drop).map_err(|error| error.to_string())
+}
+
+/// PostgreSQL's own programs for backups of a server of this version, in words.
+pub(crate) async fn client_programs(config: &Config, server: u32) -> Result<String, String> {
+    sereno_adapters::backup::client_programs(&config.backup, server)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// This machine's name; part of the key of work on its own directories.

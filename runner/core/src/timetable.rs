@@ -135,6 +135,8 @@ fn clock_changes(work: &Work, schedule: &Schedule, zone: &Zone, from: Instant) -
                 skipped.format("%H:%M"),
             );
             doubts.push(doubt("clock-skips", Severity::Warn, work, message, HINT));
+            // One is enough to know.
+            break;
         }
     }
     for (start, end) in zone.folds(from, from + LOOKED_AHEAD) {
@@ -145,6 +147,7 @@ fn clock_changes(work: &Work, schedule: &Schedule, zone: &Zone, from: Instant) -
                 twice.format("%H:%M"),
             );
             doubts.push(doubt("clock-repeats", Severity::Info, work, message, HINT));
+            break;
         }
     }
     doubts
@@ -268,7 +271,7 @@ fn before_backup(
             let is_nearer = last.is_none_or(|last| next - purge < purge - last);
             (is_nearer && next - purge <= ONE_NIGHT).then(|| {
                 let message = format!(
-                    "{work} deletes rows on {} and {backup} makes the backup afterwards, at {}",
+                    "{work} deletes rows on {}, and {backup} makes the backup only at {}",
                     local(purge, zone),
                     zone.local(next).format("%H:%M")
                 );

@@ -164,9 +164,10 @@ fn linters() -> PathBuf {
         .expect("the linters are not installed: run `scripts/setup test`, or set SERENO_LINTERS")
 }
 
-fn python(module: &str, words: &[&str]) -> Output {
+/// A linter, by the name that its package installs it under.
+fn python(program: &str, words: &[&str]) -> Output {
     Command::new("python3")
-        .args(["-m", module])
+        .arg(linters().join("bin").join(program))
         .args(words)
         .env("PYTHONPATH", linters())
         // It asks nobody: a region that is never called, and no news about itself.
@@ -181,12 +182,9 @@ fn python(module: &str, words: &[&str]) -> Output {
 fn cfn_lint_and_sam_take_the_templates() {
     let file = |name: &str| infra().join("lambda").join(name).display().to_string();
     let (template, schedules) = (file("template.yaml"), file("schedules.yaml"));
-    well("cfn-lint", &python("cfnlint", &[&template, &schedules]));
+    well("cfn-lint", &python("cfn-lint", &[&template, &schedules]));
     for file in [&template, &schedules] {
-        well(
-            "sam",
-            &python("samcli", &["validate", "--lint", "--template", file]),
-        );
+        well("sam", &python("sam", &["validate", "--lint", "--template", file]));
     }
     // The linter sees what is wrong.
     let folder = tempfile::tempdir().unwrap();
@@ -197,7 +195,7 @@ fn cfn_lint_and_sam_take_the_templates() {
         text.replace("RoleArn: !Ref RoleArn", "RolArn: !Ref RoleArn"),
     )
     .unwrap();
-    assert!(!python("cfnlint", &[broken.to_str().unwrap()]).status.success());
+    assert!(!python("cfn-lint", &[broken.to_str().unwrap()]).status.success());
 }
 
 #[test]
@@ -206,13 +204,13 @@ fn kubernetes_takes_the_manifests() {
     let files = ["cronjobs.yaml", "serve.yaml", "volumes.yaml", "namespace.yaml"].map(file);
     let mut words = vec!["--strict"];
     words.extend(files.iter().map(String::as_str));
-    well("kubernetes-validate", &python("kubernetes_validate", &words));
+    well("kubernetes-validate", &python("kubernetes-validate", &words));
     let folder = tempfile::tempdir().unwrap();
     let broken = folder.path().join("cronjobs.yaml");
     let text = fs::read_to_string(&files[0]).unwrap();
     fs::write(&broken, text.replace("backoffLimit: 2", "backoffLimits: 2")).unwrap();
     assert!(
-        !python("kubernetes_validate", &["--strict", broken.to_str().unwrap()])
+        !python("kubernetes-validate", &["--strict", broken.to_str().unwrap()])
             .status
             .success()
     );
@@ -279,6 +277,7 @@ fn the_program_runs_from_the_root_of_the_image() {
             .arg("/usr/local/bin/sereno")
             .args(words)
             .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("SERENO_CONFIG", "/etc/sereno/sereno.toml")
             .env("SERENO_CACHE_DIR", "/var/cache/sereno")
             .output()

@@ -39,6 +39,15 @@ pub struct ConfiguredBackups {
     work: PathBuf,
 }
 
+/// Which programs would make backups of a server of version `server`, in words.
+///
+/// # Errors
+/// There are none that fit; with what to install.
+pub async fn client_programs(settings: &BackupSettings, server: u32) -> Result<String, BackupError> {
+    let tools = Search::new(settings.tools.as_deref()).for_server(server).await?;
+    Ok(format!("client programs of PostgreSQL {} are there", tools.major))
+}
+
 impl ConfiguredBackups {
     /// The backups of `targets`.
     pub fn new(targets: ConfiguredTargets, settings: &BackupSettings) -> Self {

@@ -7,6 +7,7 @@ mod cursor;
 pub(crate) mod dump;
 mod estimate;
 mod fault;
+pub mod look;
 mod near;
 mod pace;
 mod params;

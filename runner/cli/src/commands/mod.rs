@@ -6,6 +6,7 @@ mod check;
 mod completions;
 mod config;
 mod docs;
+mod doctor;
 mod gauges;
 mod init;
 mod jobs;
@@ -46,6 +47,7 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Missed(args) => block_on(missed::missed(&global, &args, output)),
         Command::Alerts(args) => block_on(alerts::alerts(&global, args, output)),
         Command::Schedule(args) => schedule::schedule(&global, &args, output),
+        Command::Doctor(args) => block_on(doctor::doctor(&global, &args, output)),
         Command::Roles(args) => block_on(roles::roles(&global, &args, output)),
         Command::Plugin(args) => plugin::plugin(&global, args, output),
         #[cfg(feature = "serve")]

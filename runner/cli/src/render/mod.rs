@@ -4,6 +4,7 @@
 
 pub(crate) mod alerts;
 pub(crate) mod diagnostics;
+pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod gauges;
 pub(crate) mod jobs;

