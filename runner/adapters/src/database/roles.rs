@@ -10,7 +10,7 @@ use sereno_core::grant::Verb;
 use sereno_core::name::{JobName, TableName};
 use sereno_core::rights::{Rights, Wanted};
 
-use super::postgres::FENCE;
+use super::postgres::{DETACHED, FENCE};
 
 /// What the roles are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,17 +22,22 @@ pub struct RoleNames {
 }
 
 /// The verbs that go through `upkeep_url`.
-const UPKEEP: [Verb; 6] = [
+const UPKEEP: [Verb; 8] = [
     Verb::Vacuum,
     Verb::Analyze,
     Verb::Reindex,
     Verb::VacuumFull,
     Verb::Terminate,
     Verb::Backup,
+    Verb::Detach,
+    Verb::Drop,
 ];
 
 /// The verbs that change how a table is stored and nothing in it.
 const MAINTAIN: [Verb; 4] = [Verb::Vacuum, Verb::Analyze, Verb::Reindex, Verb::VacuumFull];
+
+/// The verbs that only an owner may, on every server.
+const OWN: [Verb; 2] = [Verb::Detach, Verb::Drop];
 
 /// The statements, for the database called `database` in the configuration.
 pub fn statements(database: &str, rights: &Rights, names: &RoleNames) -> String {
@@ -57,6 +62,9 @@ pub fn statements(database: &str, rights: &Rights, names: &RoleNames) -> String 
         ));
         text.push_str(&schemas(rights, &names.upkeep));
         text.push_str(&upkeep(rights, &names.upkeep));
+        if every(rights).any(|(verb, _)| OWN.contains(verb)) {
+            text.push_str(&detached(names));
+        }
     }
     text.push_str("\nCOMMIT;\n");
     text
@@ -244,35 +252,32 @@ GRANT SELECT, INSERT, DELETE ON TABLE sereno.effect TO {name};
 
 fn upkeep(rights: &Rights, name: &str) -> String {
     let mut text = String::from("\n");
-    let tables: Vec<(String, String)> = rights
-        .tables
-        .iter()
-        .filter(|(_, wanted)| MAINTAIN.iter().any(|verb| wanted.contains_key(verb)))
-        .map(|(table, wanted)| (table_name(table), jobs(wanted, &MAINTAIN)))
-        .collect();
-    if !tables.is_empty() {
+    for (verbs, only_owners) in [(&MAINTAIN[..], false), (&OWN[..], true)] {
+        let tables: Vec<(String, String)> = rights
+            .tables
+            .iter()
+            .filter(|(_, wanted)| verbs.iter().any(|verb| wanted.contains_key(verb)))
+            .map(|(table, wanted)| (table_name(table), jobs(wanted, verbs)))
+            .collect();
         for (table, by) in &tables {
             _ = writeln!(text, "-- {by}: {table}");
         }
-        let list: Vec<String> = tables.iter().map(|(table, _)| literal(table)).collect();
-        text.push_str(&maintain(
-            &format!(
+        if !tables.is_empty() {
+            let list: Vec<String> = tables.iter().map(|(table, _)| literal(table)).collect();
+            let parts = format!(
                 "SELECT wanted::regclass AS part FROM pg_catalog.unnest(ARRAY[{}]) AS wanted",
                 list.join(", ")
-            ),
-            name,
-        ));
-    }
-    if MAINTAIN.iter().any(|verb| rights.all_tables.contains_key(verb)) {
-        _ = writeln!(
-            text,
-            "-- {}: every table that is there now; run this again after new ones were made",
-            jobs(&rights.all_tables, &MAINTAIN)
-        );
-        text.push_str(&maintain(
-            "SELECT oid::regclass AS part FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace",
-            name,
-        ));
+            );
+            text.push_str(&maintain(&parts, name, only_owners));
+        }
+        if verbs.iter().any(|verb| rights.all_tables.contains_key(verb)) {
+            _ = writeln!(
+                text,
+                "-- {}: every table that is there now; run this again after new ones were made",
+                jobs(&rights.all_tables, verbs)
+            );
+            text.push_str(&maintain(ALL, name, only_owners));
+        }
     }
     let name = quoted(name);
     let member = |verb: Verb, role: &str, of: &str| {
@@ -296,9 +301,28 @@ fn upkeep(rights: &Rights, name: &str) -> String {
     text
 }
 
-/// From PostgreSQL 17 on a right of its own; before, only a table's owner may.
-fn maintain(parts: &str, name: &str) -> String {
+/// Which partitions were taken out, and by which run: both roles keep that record.
+fn detached(names: &RoleNames) -> String {
+    let (rows, upkeep) = (quoted(&names.rows), quoted(&names.upkeep));
+    format!(
+        "
+-- Which partitions were taken out, kept beside the fence.
+{DETACHED};
+ALTER TABLE sereno.detached OWNER TO CURRENT_USER;
+GRANT USAGE ON SCHEMA sereno TO {upkeep};
+GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE sereno.detached TO {rows}, {upkeep};
+"
+    )
+}
+
+/// From PostgreSQL 17 on upkeep is a right of its own; before, and for partitions to be taken out, only a table's owner may.
+fn maintain(parts: &str, name: &str, only_owners: bool) -> String {
     let text = literal(name);
+    let has_right = if only_owners {
+        "false"
+    } else {
+        "pg_catalog.current_setting('server_version_num')::int >= 170000"
+    };
     format!(
         "DO $$
 DECLARE
@@ -313,13 +337,13 @@ BEGIN
         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
         JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
     LOOP
-        IF pg_catalog.current_setting('server_version_num')::int >= 170000 THEN
+        IF {has_right} THEN
             EXECUTE pg_catalog.format('GRANT MAINTAIN ON TABLE %I.%I TO %I', one.nspname, one.relname, {text});
         ELSIF one.rolsuper THEN
-            RAISE WARNING 'table %.% belongs to the superuser %: before PostgreSQL 17 its upkeep needs another owner',
+            RAISE WARNING 'table %.% belongs to the superuser %: this work needs another owner',
                 one.nspname, one.relname, one.owner;
         ELSE
-            -- A member may do all that the owner may: use this role for upkeep alone. PostgreSQL 17 needs no such thing.
+            -- A member may do all that the owner may: use this role for nothing else.
             EXECUTE pg_catalog.format('GRANT %I TO %I', one.owner, {text});
         END IF;
     END LOOP;
@@ -349,6 +373,10 @@ ALTER SCHEMA public OWNER TO {name};
         text = literal(&names.rows)
     )
 }
+
+/// Every table of the schema that tables without one are in.
+const ALL: &str = "SELECT oid::regclass AS part FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') \
+    AND relnamespace = 'public'::regnamespace";
 
 const SCHEMA_DEFAULT: &str = "public";
 

@@ -13,7 +13,7 @@ use super::super::sql::{Arg, Sql};
 use super::fence::{self, CREATE_LOCK};
 use super::session::{Access, LOCK_LIMIT, Session, answer, execute};
 
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS sereno.detached (oid bigint PRIMARY KEY, parent bigint NOT NULL, \
+pub(crate) const CREATE: &str = "CREATE TABLE IF NOT EXISTS sereno.detached (oid bigint PRIMARY KEY, parent bigint NOT NULL, \
     schema text NOT NULL, name text NOT NULL, upper timestamptz, rows bigint NOT NULL, run text NOT NULL, \
     begun_at timestamptz NOT NULL, detached_at timestamptz, archived_at timestamptz, digest text, manifest text, \
     dropping_at timestamptz)";

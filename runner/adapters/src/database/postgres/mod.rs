@@ -42,6 +42,7 @@ use sqlx::postgres::PgConnectOptions;
 use super::Options;
 use super::fault::Doing;
 use super::pace::Paces;
+pub(crate) use detached::CREATE as DETACHED;
 pub(crate) use fence::CREATE as FENCE;
 use session::Sessions;
 
