@@ -117,10 +117,10 @@ BEGIN
         IF pg_catalog.current_setting('server_version_num')::int >= 170000 THEN
             EXECUTE pg_catalog.format('GRANT MAINTAIN ON TABLE %I.%I TO %I', one.nspname, one.relname, 'sereno_upkeep');
         ELSIF one.rolsuper THEN
-            RAISE WARNING 'table %.% belongs to the superuser %: before PostgreSQL 17 its upkeep needs another owner',
+            RAISE WARNING 'table %.% belongs to the superuser %: this work needs another owner',
                 one.nspname, one.relname, one.owner;
         ELSE
-            -- A member may do all that the owner may: use this role for upkeep alone. PostgreSQL 17 needs no such thing.
+            -- A member may do all that the owner may: use this role for nothing else.
             EXECUTE pg_catalog.format('GRANT %I TO %I', one.owner, 'sereno_upkeep');
         END IF;
     END LOOP;
