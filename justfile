@@ -45,6 +45,10 @@ docs-check: docs
     @git diff --exit-code -- docs/reference
     @test -z "$(git status --porcelain -- docs/reference)" || { git status --short -- docs/reference; exit 1; }
 
+# Five minutes of 100 jobs each minute in two processes on one ledger, one of them killed at random: each tick runs once.
+soak: (setup 'test') debug
+    SERENO_SERVE_MINUTES=5 SERENO_SERVE_JOBS=100 cargo test --package sereno-tests --test it -- --nocapture serve::program::two_processes
+
 # Measure; arguments choose what and are the benchmark program's own.
 bench *args: build
     cargo run --release --package sereno-tests --bin bench -- "$@"

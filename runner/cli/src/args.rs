@@ -171,6 +171,9 @@ pub(crate) enum Page {
     Commands,
     /// The configuration.
     Configuration,
+    /// The HTTP API.
+    #[cfg(feature = "serve")]
+    Openapi,
 }
 
 #[derive(Debug, Args)]

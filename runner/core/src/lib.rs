@@ -9,6 +9,7 @@ pub mod capability;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod document;
 pub mod effect;
 pub mod event;
 pub mod gauge;

@@ -13,6 +13,8 @@ pub(super) fn docs(page: Page, output: &Output) -> Result<u8, Failure> {
     output.data(&match page {
         Page::Commands => reference(),
         Page::Configuration => sereno_core::config::reference_markdown(),
+        #[cfg(feature = "serve")]
+        Page::Openapi => format!("{}\n", sereno_triggers::http::openapi().trim_end()),
     })?;
     Ok(0)
 }

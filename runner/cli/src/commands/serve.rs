@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use sereno_core::config;
 use sereno_core::job::Config;
 use sereno_core::ports::ledger::Ledger;
+use sereno_triggers::http::{Listener, answer};
 use sereno_triggers::serve::{Ended, Host, Loaded, Rejected, Reload, Setting, keep, obey, signals};
 
 use super::check::{Reach, mistakes};
@@ -83,6 +84,10 @@ async fn stay(
 ) -> Result<Ended, Failure> {
     // Before anything else: a word to stop that comes early is heard.
     let orders = signals().context("could not listen for signals")?;
+    let listener = match config.serve.listen {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let ledger = compose::ledger(&config).await?;
     let loaded = compose::serving(Arc::clone(&config), Arc::clone(&ledger), setting.max_runs).await?;
     let reload = Again {
@@ -98,11 +103,26 @@ async fn stay(
     tokio::spawn(async move { preparing.prepare().await });
     let keeping = Arc::clone(&host);
     let keeping = tokio::spawn(async move { keep(&keeping).await });
+    let answering = listener.map(|listener| {
+        let address = listener.address().map(|address| address.to_string());
+        output.talk(&format!("answering on http://{}", address.unwrap_or_default()));
+        let host = Arc::clone(&host);
+        tokio::spawn(async move { answer(&host, listener).await })
+    });
     output.talk("keeping the schedules; SIGTERM or Ctrl-C stops in good order, twice at once, SIGHUP reads the configuration anew");
     let ended = obey(&host, orders).await;
     // It ends with the host, or stands where it stood when that was told twice.
     keeping.abort();
+    if let Some(answering) = answering {
+        answering.abort();
+    }
     Ok(ended)
+}
+
+async fn listen(address: std::net::SocketAddr) -> Result<Listener, Failure> {
+    let listener = Listener::bind(address).await;
+    let listener = listener.with_context(|| format!("could not listen on {address}"))?;
+    Ok(listener)
 }
 
 /// Reads the configuration anew, over the ledger that is open.

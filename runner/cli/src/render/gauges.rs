@@ -2,27 +2,16 @@
 
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
-use sereno_core::gauge::{Gauge, GaugeState, Level, show_value};
+use sereno_core::dispatch::GaugeShown;
+use sereno_core::gauge::{Level, show_value};
 use sereno_core::units::show_duration;
 use sereno_core::value::Instant;
 
 use super::paint::Paint;
 use super::table::table;
 
-/// A gauge and all there is to tell of it.
-pub(crate) struct Shown<'a> {
-    pub(crate) gauge: &'a Gauge,
-    /// None: never measured.
-    pub(crate) state: Option<GaugeState>,
-    /// Oldest first; none is unknown.
-    pub(crate) readings: Vec<Option<f64>>,
-    /// Until the bound is met.
-    pub(crate) days_until: Option<f64>,
-}
-
 /// By name.
-pub(crate) fn list(shown: &[Shown<'_>], now: Instant, paint: Paint) -> String {
+pub(crate) fn list(shown: &[GaugeShown<'_>], now: Instant, paint: Paint) -> String {
     if shown.is_empty() {
         return "no gauges yet: add a section `[gauge.NAME]`\n".to_owned();
     }
@@ -60,7 +49,7 @@ pub(crate) fn list(shown: &[Shown<'_>], now: Instant, paint: Paint) -> String {
     )
 }
 
-fn value(one: &Shown<'_>) -> String {
+fn value(one: &GaugeShown<'_>) -> String {
     let Some(state) = &one.state else {
         return "-".to_owned();
     };
@@ -75,7 +64,7 @@ fn value(one: &Shown<'_>) -> String {
     format!("{}{per}", show_value(value, &state.unit))
 }
 
-fn state(one: &Shown<'_>) -> &'static str {
+fn state(one: &GaugeShown<'_>) -> &'static str {
     match &one.state {
         None => "not measured",
         Some(state) => match state.level {
@@ -124,30 +113,6 @@ pub(crate) fn sparkline(readings: &[Option<f64>]) -> String {
         .iter()
         .map(|reading| reading.map_or('·', block))
         .collect()
-}
-
-/// The same for programs.
-pub(crate) fn shown_json(one: &Shown<'_>) -> Json {
-    let state = one.state.as_ref();
-    let unit = state.map_or("", |state| state.unit.as_str());
-    json!({
-        "gauge": one.gauge.name,
-        "of": one.gauge.of,
-        "on": one.gauge.on,
-        "state": state.map_or("not-measured", |state| state.level.label()),
-        "firing": state.is_some_and(|state| state.firing_since.is_some()),
-        "value": state.and_then(|state| state.value),
-        "unit": state.map(|state| &state.unit),
-        "note": state.and_then(|state| state.note.as_ref()),
-        "on_target": state.and_then(|state| state.on_target),
-        "target": one.gauge.target.as_ref().map(|threshold| threshold.show(unit)),
-        "alert": one.gauge.alert.as_ref().map(|threshold| threshold.show(unit)),
-        "since": state.map(|state| state.since),
-        "firing_since": state.and_then(|state| state.firing_since),
-        "read_at": state.map(|state| state.at),
-        "days_until": one.days_until,
-        "readings": one.readings,
-    })
 }
 
 #[cfg(test)]

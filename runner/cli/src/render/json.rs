@@ -1,31 +1,6 @@
-//! Runs as programs read them: how a run ended and where it came from are the same short texts everywhere.
-//!
-//! The ledger keeps its own shape, in which a report can be read back; `docs/json.md` describes this one.
+//! Runs as programs read them: core's documents, which HTTP answers too.
 
-use serde_json::{Value as Json, json};
-use sereno_core::ports::ledger::RunRow;
-use sereno_core::report::Report;
-
-/// A whole report, with what its outcome says in `message`.
-pub(crate) fn report(report: &Report) -> Json {
-    let mut document = json!(report);
-    document["outcome"] = json!(report.outcome.label());
-    document["message"] = json!(report.outcome.message());
-    document["reason"] = json!(report.reason.label());
-    for (place, step) in report.steps.iter().enumerate() {
-        let outcome = step.outcome.as_ref();
-        document["steps"][place]["outcome"] = json!(outcome.map(sereno_core::run::Outcome::label));
-        document["steps"][place]["message"] = json!(outcome.and_then(sereno_core::run::Outcome::message));
-    }
-    document
-}
-
-/// A run in a list. Its outcome is a label already; null while it is at work.
-pub(crate) fn row(row: &RunRow) -> Json {
-    let mut document = json!(row);
-    document["reason"] = json!(row.reason.label());
-    document
-}
+pub(crate) use sereno_core::document::{report, row};
 
 #[cfg(test)]
 mod tests {

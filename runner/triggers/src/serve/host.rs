@@ -259,7 +259,6 @@ impl Host {
     }
 
     /// Applies a plan behind the gate.
-    #[allow(dead_code, reason = "the HTTP API asks for it")]
     pub(crate) async fn apply(
         &self,
         services: &Services,
@@ -274,6 +273,14 @@ impl Host {
         let applied = with_turn(turn, dispatch::apply(services, plan, allow, stop)).await;
         self.ended(&applied);
         applied
+    }
+
+    /// Numbers for a collector.
+    pub(crate) fn metrics_text(&self) -> String {
+        let at_work = self.at_work() as f64;
+        self.metrics
+            .record(|| ::metrics::gauge!("sereno_running").set(at_work));
+        self.metrics.text()
     }
 
     /// Counts a request as at work until what it answers is dropped.

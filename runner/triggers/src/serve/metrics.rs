@@ -18,7 +18,6 @@ const DURATION: &str = "sereno_run_duration_seconds";
 #[derive(Clone)]
 pub(crate) struct Metrics {
     recorder: Arc<PrometheusRecorder>,
-    #[allow(dead_code, reason = "the HTTP API asks for it")]
     handle: PrometheusHandle,
 }
 
@@ -95,7 +94,6 @@ impl Metrics {
     }
 
     /// Everything, as Prometheus reads it.
-    #[allow(dead_code, reason = "the HTTP API asks for it")]
     pub(crate) fn text(&self) -> String {
         self.handle.run_upkeep();
         self.handle.render()

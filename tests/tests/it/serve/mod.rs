@@ -2,6 +2,8 @@
 //!
 //! What a tick is worth in time zones is `core/schedule`'s; what a gate lets through is tested beside it.
 
+mod http;
+mod program;
 mod ticks;
 mod trouble;
 
@@ -22,7 +24,7 @@ use sereno_core::report::LimitsUsed;
 use sereno_core::value::Instant;
 use sereno_tests::house::House;
 use sereno_tests::wait::wait_for;
-use sereno_triggers::serve::{Host, Loaded, Order, Rejected, Reload, Setting, keep, obey};
+use sereno_triggers::serve::{Host, KnownToken, Loaded, Order, Rejected, Reload, Setting, keep, obey};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -177,6 +179,11 @@ impl World {
     }
 
     fn start(&self, name: &str) -> Running {
+        self.start_with(name, Vec::new())
+    }
+
+    /// The same with an API that asks for `tokens`.
+    fn start_with(&self, name: &str, tokens: Vec<KnownToken>) -> Running {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -188,7 +195,7 @@ impl World {
         };
         let loaded = Loaded {
             services: self.services(name),
-            tokens: Vec::new(),
+            tokens,
         };
         let offered = Offered::default();
         let host = Host::new(loaded, setting, Box::new(offered.clone()));
