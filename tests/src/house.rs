@@ -74,6 +74,7 @@ impl House {
             cache: crate::guests::guests().cache.clone(),
             compile: CompileVia::InProcess,
             allocation: Allocation::OnDemand,
+            packaged: None,
             pins: BTreeMap::new(),
         });
         let services = Services {

@@ -137,6 +137,10 @@ A run by hand counts for every time before it; a plan counts for nothing.")]
     /// Look into, pack and compile plugins
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Make what a cloud is given
+    #[cfg(feature = "compiler")]
+    #[command(subcommand)]
+    Package(Package),
     /// Write a commented sereno.toml, and make the folder that its example cleans
     Init(Init),
     /// Print the JSON Schema of sereno.toml, for your editor
@@ -479,6 +483,74 @@ pub(crate) struct Compile {
     /// Write bare machine code here instead of into the cache: what the cache's child process does
     #[arg(short, long, value_name = "FILE", hide = true)]
     pub(crate) output: Option<PathBuf>,
+    /// Compile for this architecture's Linux instead of for this machine
+    #[arg(long, value_enum, hide = true, requires = "output")]
+    pub(crate) target: Option<Target>,
+}
+
+/// What plugins can be compiled for, as compilers call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Target {
+    #[value(name = "x86_64-unknown-linux-gnu")]
+    X86_64,
+    #[value(name = "aarch64-unknown-linux-gnu")]
+    Arm64,
+}
+
+#[cfg(feature = "compiler")]
+#[derive(Debug, Subcommand)]
+pub(crate) enum Package {
+    /// A zip for AWS Lambda: the program, this configuration, and its plugins, compiled
+    #[command(after_help = "\
+Examples:
+  sereno package lambda
+  sereno package lambda --arch arm64 --output sereno-arm64.zip
+  aws lambda update-function-code --function-name sereno --zip-file fileb://sereno-lambda-x86_64.zip
+
+Nothing of Rust is needed: the program for Lambda lies in lambda/ARCH/bootstrap beside this one, or is named.")]
+    Lambda(PackageLambda),
+}
+
+#[cfg(feature = "compiler")]
+#[derive(Debug, Args)]
+pub(crate) struct PackageLambda {
+    /// The function's architecture
+    #[arg(long, value_enum, default_value_t = Arch::X86_64)]
+    pub(crate) arch: Arch,
+    /// The program built for Lambda
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) bootstrap: Option<PathBuf>,
+    /// Where the zip goes; by default ./sereno-lambda-ARCH.zip
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// An architecture, as Lambda calls it.
+#[cfg(feature = "compiler")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Arch {
+    #[value(name = "x86_64")]
+    X86_64,
+    Arm64,
+}
+
+#[cfg(feature = "compiler")]
+impl Arch {
+    /// As Lambda calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "arm64",
+        }
+    }
+
+    /// What its plugins are compiled for.
+    pub(crate) fn target(self) -> Target {
+        match self {
+            Self::X86_64 => Target::X86_64,
+            Self::Arm64 => Target::Arm64,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

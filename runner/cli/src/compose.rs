@@ -24,14 +24,18 @@ use sereno_core::ports::database::Progress;
 use sereno_core::ports::ledger::Ledger;
 use sereno_core::ports::plugins::{PluginInfo, Plugins};
 use sereno_core::run::{Mode, Work};
-use sereno_engine::{Allocation, CompileVia, Options, Places, PluginHost};
+use sereno_engine::{Allocation, CompileVia, Options, Packaged, Places, PluginHost, Precompiled};
 
+use crate::args::Target;
 use crate::failure::{Failure, USAGE};
 use crate::output::Output;
 use crate::render::progress::{SHOWN_AFTER, Unwatched, Watched, beginning};
 
 /// Where compiled plugins are kept, before the usual places for caches.
 const CACHE_VARIABLE: &str = "SERENO_CACHE_DIR";
+
+/// The folder of compiled plugins beside the program, in a package.
+pub(crate) const PACKAGED: &str = "compiled";
 
 /// Who watches a run's progress.
 pub(crate) struct Watching(Option<Arc<Watched>>);
@@ -213,9 +217,12 @@ fn places(config: Option<&Config>) -> Places {
     }
 }
 
-fn engine(places: Places, allocation: Allocation) -> Result<Arc<dyn Plugins>, Failure> {
+fn engine(places: Places, allocation: Allocation) -> Result<Arc<PluginHost>, Failure> {
+    let program = std::env::current_exe().context("could not find this program's own file")?;
     Ok(Arc::new(PluginHost::new(Options {
         places,
+        packaged: Packaged::find(&program.with_file_name(PACKAGED), &program)
+            .context("the compiled plugins beside this program cannot be used")?,
         cache: cache_folder()?,
         compile: compile_via().context("could not find this program's own file")?,
         allocation,
@@ -327,14 +334,36 @@ pub(crate) async fn prepare(config: Option<&Config>, plugin: &str) -> Result<Plu
     Ok(engine.inspect(&name).await?)
 }
 
+#[cfg(feature = "compiler")]
+/// A plugin's component, and its native code for another machine.
+pub(crate) async fn precompile(
+    config: &Config,
+    plugin: &PluginName,
+    target: Target,
+) -> Result<Precompiled, Failure> {
+    Ok(engine(places(Some(config)), Allocation::OnDemand)?
+        .precompile(plugin, triple(target))
+        .await?)
+}
+
+#[cfg(feature = "compiler")]
+fn triple(target: Target) -> &'static str {
+    let [x86_64, arm64] = sereno_engine::TARGETS;
+    match target {
+        Target::X86_64 => x86_64,
+        Target::Arm64 => arm64,
+    }
+}
+
 /// Compiles a component into a file: what the cache's child process does.
 #[cfg(feature = "compiler")]
-pub(crate) fn compile_file(input: &Path, output: &Path) -> Result<(), Failure> {
-    Ok(sereno_engine::compile_file(input, output)
+pub(crate) fn compile_file(input: &Path, output: &Path, target: Option<Target>) -> Result<(), Failure> {
+    let target = target.map_or(sereno_engine::TARGET, |target| Some(triple(target)));
+    Ok(sereno_engine::compile_file(input, output, target)
         .with_context(|| format!("could not compile {}", input.display()))?)
 }
 
 #[cfg(not(feature = "compiler"))]
-pub(crate) fn compile_file(_input: &Path, _output: &Path) -> Result<(), Failure> {
+pub(crate) fn compile_file(_input: &Path, _output: &Path, _target: Option<Target>) -> Result<(), Failure> {
     Err(Failure::usage("this build of sereno does not compile").hint("use the default build"))
 }

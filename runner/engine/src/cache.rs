@@ -19,7 +19,7 @@ const MAGIC: &[u8] = b"sereno-cwasm-1\n";
 /// Of the seal and of the key.
 const SECRET_BYTES: usize = 32;
 /// An artefact is three to five times as large as its component, which has a limit of its own.
-const FILE_BYTES_MAX: u64 = 512 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 512 << 20;
 /// What others may not have on the folder and the key.
 const OTHERS: u32 = 0o077;
 
@@ -132,7 +132,8 @@ impl Cache {
     /// Everything that an artefact depends on is in its name: another release or architecture looks elsewhere. What
     /// was configured differently is in the artefact, and wasmtime refuses it.
     fn path(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{}.cwasm", name(digest)))
+        self.folder
+            .join(format!("{}.cwasm", artefact_name(digest, TARGET)))
     }
 
     fn make_folder(&self) -> Result<(), CacheError> {
@@ -232,13 +233,14 @@ fn unwrapped(sealed: &[u8]) -> Option<&[u8]> {
 fn mac(key: &[u8; SECRET_BYTES], digest: &str, artefact: &[u8]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
     mac.update(MAGIC);
-    mac.update(name(digest).as_bytes());
+    mac.update(artefact_name(digest, TARGET).as_bytes());
     mac.update(artefact);
     mac
 }
 
-fn name(digest: &str) -> String {
-    let parts = [digest, WASMTIME_VERSION, TARGET.unwrap_or("host")];
+/// What the artefact is called that the component with this digest compiles to, for `target` and this release.
+pub fn artefact_name(digest: &str, target: Option<&str>) -> String {
+    let parts = [digest, WASMTIME_VERSION, target.unwrap_or("host")];
     hex(&Sha256::digest(parts.join("\n").as_bytes()))
 }
 
@@ -307,7 +309,13 @@ mod tests {
             })
             .collect();
         names.sort();
-        assert_eq!(names, [format!("{}.cwasm", name(DIGEST)), "key".to_owned()]);
+        assert_eq!(
+            names,
+            [
+                format!("{}.cwasm", artefact_name(DIGEST, TARGET)),
+                "key".to_owned()
+            ]
+        );
     }
 
     #[test]

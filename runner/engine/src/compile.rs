@@ -23,7 +23,7 @@ const COMPLAINT_BYTES_MAX: u64 = 8 << 10;
 /// Who compiles a plugin that is not in the cache.
 #[derive(Debug, Clone)]
 pub enum CompileVia {
-    /// A program, called as `PROGRAM ARGS… INPUT -o OUTPUT`: `sereno plugin compile INPUT -o OUTPUT`. It calls
+    /// A program, called as `PROGRAM ARGS… INPUT -o OUTPUT --target T`: `sereno plugin compile INPUT -o OUTPUT`. It calls
     /// [`compile_file`].
     Child {
         /// The program.
@@ -63,15 +63,15 @@ pub enum CompileError {
     },
 }
 
-/// Native code of a component, for [`crate::TARGET`]. Not for components of strangers: [`compile_file`], in a
+/// Native code of a component, for `target`: one of [`crate::TARGETS`], or this machine. Not for components of strangers: [`compile_file`], in a
 /// process of its own, is.
 ///
 /// # Errors
 /// It is no component, or uses what is switched off.
 #[cfg(feature = "compiler")]
-pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
+pub fn compile(wasm: &[u8], target: Option<&str>) -> Result<Vec<u8>, CompileError> {
     use crate::engine::{Role, config};
-    let compiled = config(Role::Compile)
+    let compiled = config(Role::Compile, target)
         .and_then(|config| wasmtime::Engine::new(&config))
         .and_then(|engine| engine.precompile_component(wasm));
     compiled.map_err(|error| CompileError::Refused(format!("{error:#}")))
@@ -83,7 +83,11 @@ pub fn compile(wasm: &[u8]) -> Result<Vec<u8>, CompileError> {
 /// # Errors
 /// As for [`compile`], or a file that cannot be read or written.
 #[cfg(feature = "compiler")]
-pub fn compile_file(input: &std::path::Path, output: &std::path::Path) -> Result<(), CompileError> {
+pub fn compile_file(
+    input: &std::path::Path,
+    output: &std::path::Path,
+    target: Option<&str>,
+) -> Result<(), CompileError> {
     use rustix::process::{Resource, Rlimit, setrlimit};
     let failed = |operation| move |source| CompileError::Child { operation, source };
     let limit = |resource, most: u64| {
@@ -97,15 +101,16 @@ pub fn compile_file(input: &std::path::Path, output: &std::path::Path) -> Result
     limit(Resource::Cpu, COMPILE_TIME.as_secs())?;
     limit(Resource::Core, 0)?;
     let wasm = std::fs::read(input).map_err(failed("read the input of"))?;
-    let artefact = compile(&wasm)?;
+    let artefact = compile(&wasm, target)?;
     std::fs::write(output, artefact).map_err(failed("write the output of"))
 }
 
-/// Compiles a component; drafts for the child are made in the cache's folder, which is nobody else's.
+/// Compiles a component for `target`; drafts for the child are made in the cache's folder, which is nobody else's.
 pub(crate) async fn compile_via(
     via: &CompileVia,
     cache: &Cache,
     wasm: Vec<u8>,
+    target: Option<&'static str>,
 ) -> Result<Vec<u8>, CompileError> {
     match via {
         CompileVia::Child { program, args } => {
@@ -127,6 +132,7 @@ pub(crate) async fn compile_via(
                 .arg(&input.0)
                 .arg("-o")
                 .arg(&output.0)
+                .args(target.into_iter().flat_map(|target| ["--target", target]))
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped())
@@ -140,7 +146,7 @@ pub(crate) async fn compile_via(
                 })
         }
         #[cfg(feature = "compiler")]
-        CompileVia::InProcess => tokio::task::spawn_blocking(move || compile(&wasm))
+        CompileVia::InProcess => tokio::task::spawn_blocking(move || compile(&wasm, target))
             .await
             .map_err(|error| CompileError::Refused(format!("the compiler panicked: {error}")))?,
         CompileVia::Nobody => Err(CompileError::Nobody),

@@ -29,6 +29,9 @@ pub const TARGET: Option<&str> = Some("aarch64-unknown-linux-musl");
 )))]
 pub const TARGET: Option<&str> = None;
 
+/// What plugins can be compiled for on any machine.
+pub const TARGETS: [&str; 2] = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"];
+
 /// Stack of WebAssembly frames. A plugin that needs more recurses without an end.
 const WASM_STACK_BYTES: usize = 512 << 10;
 
@@ -67,9 +70,10 @@ pub(crate) enum Role {
     Run(Allocation),
 }
 
-pub(crate) fn config(role: Role) -> wasmtime::Result<Config> {
+/// One configuration for both halves; `target`: of [`TARGETS`], or this machine.
+pub(crate) fn config(role: Role, target: Option<&str>) -> wasmtime::Result<Config> {
     let mut config = Config::new();
-    if let Some(target) = TARGET {
+    if let Some(target) = target {
         config.target(target)?;
     }
     config.module_version(ModuleVersionStrategy::Custom(WASMTIME_VERSION.to_owned()))?;

@@ -14,16 +14,18 @@ mod limits;
 mod loader;
 mod log;
 mod meter;
+mod packaged;
 mod plugins;
 mod run;
 mod state;
 mod text;
 mod ticker;
 
-pub use cache::{Cache, CacheError};
+pub use cache::{Cache, CacheError, artefact_name};
 pub use compile::{CompileError, CompileVia};
 #[cfg(feature = "compiler")]
 pub use compile::{compile, compile_file};
-pub use engine::{Allocation, TARGET, WASMTIME_VERSION};
+pub use engine::{Allocation, TARGET, TARGETS, WASMTIME_VERSION};
 pub use loader::{COMPONENT_BYTES_MAX, Places, SECTION};
-pub use plugins::{Options, PluginHost};
+pub use packaged::Packaged;
+pub use plugins::{Options, PluginHost, Precompiled};

@@ -14,11 +14,12 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use crate::bindings::PluginPre;
-use crate::cache::Cache;
+use crate::cache::{Cache, artefact_name};
 use crate::compile::{CompileError, CompileVia, compile_via};
-use crate::engine::{Allocation, Role, config};
+use crate::engine::{Allocation, Role, TARGET, config};
 use crate::host::link;
 use crate::loader::{Places, Stamp, examine};
+use crate::packaged::Packaged;
 use crate::run::run;
 use crate::state::State;
 use crate::ticker::Ticker;
@@ -31,6 +32,8 @@ const TOO_LARGE_FOR_A_SLOT: &str = "does not fit in pooling allocator requiremen
 pub struct Options {
     /// Where plugins are.
     pub places: Places,
+    /// Compiled plugins that came with the program, which come first.
+    pub packaged: Option<Packaged>,
     /// Where compiled plugins are kept; made when it is needed, for this user alone.
     pub cache: PathBuf,
     /// Who compiles.
@@ -39,6 +42,17 @@ pub struct Options {
     pub allocation: Allocation,
     /// Digests that plugins must have, by name. One that is not here may have any.
     pub pins: BTreeMap<PluginName, String>,
+}
+
+/// A plugin as a package holds it.
+#[derive(Debug)]
+pub struct Precompiled {
+    /// The component, manifest and all.
+    pub component: Vec<u8>,
+    /// What its native code is called among packaged plugins, without `.cwasm`.
+    pub artefact_name: String,
+    /// Its native code.
+    pub artefact: Vec<u8>,
 }
 
 /// Runs plugins with wasmtime.
@@ -103,7 +117,7 @@ impl PluginHost {
         if let Some(engine) = self.engine.get() {
             return Ok(engine);
         }
-        let engine = config(Role::Run(self.options.allocation))
+        let engine = config(Role::Run(self.options.allocation), TARGET)
             .and_then(|config| Engine::new(&config))
             .map_err(|error| host(name, format!("{error:#}")))?;
         Ok(self.engine.get_or_init(|| engine))
@@ -171,16 +185,43 @@ impl PluginHost {
         Ok(ready)
     }
 
+    /// The component of `name` and its native code for `target`, one of [`crate::TARGETS`]: for a package. Nothing is
+    /// kept here.
+    ///
+    /// # Errors
+    /// As for a plugin that is to run, and where nobody compiles.
+    pub async fn precompile(
+        &self,
+        name: &PluginName,
+        target: &'static str,
+    ) -> Result<Precompiled, PluginError> {
+        let info = self.look(name)?.0;
+        let component = self.options.places.find(name)?.read(name)?;
+        if sereno_core::run::digest(&component) != info.digest {
+            return Err(host(name, "its file changed while it was read; try again"));
+        }
+        let (via, wasm) = (&self.options.compile, component.clone());
+        let artefact = compile_via(via, &self.cache, wasm, Some(target)).await;
+        Ok(Precompiled {
+            artefact_name: artefact_name(&info.digest, Some(target)),
+            artefact: artefact.map_err(|error| not_compiled(name, error))?,
+            component,
+        })
+    }
+
     fn cached(
         &self,
         engine: &Engine,
         name: &PluginName,
         digest: &str,
     ) -> Result<Option<Component>, PluginError> {
-        let artefact = self
-            .cache
-            .load(digest)
-            .map_err(|error| host(name, chain(&error)))?;
+        let packaged = self.options.packaged.as_ref();
+        let artefact = match packaged.map(|packaged| packaged.load(digest)).transpose() {
+            Ok(Some(Some(artefact))) => Ok(Some(artefact)),
+            Ok(_) => self.cache.load(digest),
+            Err(error) => Err(error),
+        };
+        let artefact = artefact.map_err(|error| host(name, chain(&error)))?;
         // One that is ours and does not fit was made by another build of this release; it is replaced.
         Ok(artefact.and_then(|artefact| deserialize(engine, &artefact).ok()))
     }
@@ -199,14 +240,8 @@ impl PluginHost {
         if sereno_core::run::digest(&wasm) != digest {
             return Err(host(name, "its file changed while it was read; try again"));
         }
-        let artefact = compile_via(&self.options.compile, &self.cache, wasm).await;
-        let artefact = artefact.map_err(|error| match error {
-            CompileError::Refused(reason) => PluginError::Invalid {
-                name: name.clone(),
-                reason: crate::text::line(&reason),
-            },
-            error => host(name, chain(&error)),
-        })?;
+        let artefact = compile_via(&self.options.compile, &self.cache, wasm, TARGET).await;
+        let artefact = artefact.map_err(|error| not_compiled(name, error))?;
         let component = deserialize(engine, &artefact).map_err(|error| {
             let reason = format!("{error:#}");
             if reason.contains(TOO_LARGE_FOR_A_SLOT) {
@@ -225,15 +260,26 @@ impl PluginHost {
     }
 }
 
+fn not_compiled(name: &PluginName, error: CompileError) -> PluginError {
+    match error {
+        CompileError::Refused(reason) => PluginError::Invalid {
+            name: name.clone(),
+            reason: crate::text::line(&reason),
+        },
+        error => host(name, chain(&error)),
+    }
+}
+
 /// Native code, ready to run.
 fn deserialize(engine: &Engine, artefact: &[u8]) -> wasmtime::Result<Component> {
     #[expect(
         unsafe_code,
-        reason = "the only way to load native code; the two callers hand in what the cache has authenticated, or what \
-                  our own compiler has just made"
+        reason = "the only way to load native code; the two callers hand in what the cache has authenticated or the \
+                  program brought along, or what our own compiler has just made"
     )]
     // SAFETY: `artefact` was made by `compile` with this release of wasmtime, and nobody has changed it since: it
-    // comes from the compiler's output, or from under a seal made with this user's own key.
+    // comes from the compiler's output, from under a seal made with this user's own key, or from beside the program,
+    // where only those can write who can write the program.
     unsafe {
         Component::deserialize(engine, artefact)
     }

@@ -10,6 +10,8 @@ mod gauges;
 mod init;
 mod jobs;
 mod missed;
+#[cfg(feature = "compiler")]
+mod package;
 mod plugin;
 pub(crate) mod run;
 mod runs;
@@ -48,6 +50,8 @@ pub(crate) fn dispatch(arguments: Arguments, output: &Output) -> Result<u8, Fail
         Command::Plugin(args) => plugin::plugin(&global, args, output),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::serve(&global, &args, output),
+        #[cfg(feature = "compiler")]
+        Command::Package(args) => block_on(package::package(&global, args, output)),
         Command::Init(args) => init::init(&args, output),
         Command::Schema => schema::schema(output),
         Command::Config(args) => config::config(&global, &args, output),

@@ -25,7 +25,7 @@ pub(super) fn plugin(global: &Global, args: Plugin, output: &Output) -> Result<u
         } => pack(&component, &manifest, &file, output),
         Plugin::Compile(args) => match &args.output {
             Some(file) => {
-                compose::compile_file(Path::new(&args.plugin), file)?;
+                compose::compile_file(Path::new(&args.plugin), file, args.target)?;
                 Ok(0)
             }
             None => block_on(prepare(global, &args.plugin, output)),

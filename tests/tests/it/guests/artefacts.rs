@@ -221,7 +221,7 @@ async fn a_child_compiles_and_one_that_fails_says_why() {
         std::env::var_os("SERENO_TEST_INPUT"),
         std::env::var_os("SERENO_TEST_OUTPUT"),
     ) {
-        sereno_engine::compile_file(Path::new(&input), Path::new(&output)).unwrap();
+        sereno_engine::compile_file(Path::new(&input), Path::new(&output), sereno_engine::TARGET).unwrap();
         let memory = Vec::<u8>::new().try_reserve_exact(2 << 30);
         assert!(memory.is_err(), "a compiler may not take two gibibytes");
         assert!(

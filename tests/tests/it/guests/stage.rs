@@ -47,6 +47,7 @@ pub(super) fn options_with_cache(cache: &FilePath) -> Options {
         cache: cache.to_owned(),
         compile: CompileVia::InProcess,
         allocation: Allocation::OnDemand,
+        packaged: None,
         pins: BTreeMap::new(),
     }
 }
