@@ -175,6 +175,19 @@ Examples:
     },
 }
 
+impl Command {
+    /// True for one that works until it is stopped, and tells what it does as it goes.
+    pub(crate) fn stays(&self) -> bool {
+        match self {
+            #[cfg(feature = "serve")]
+            Self::Serve => true,
+            #[cfg(feature = "lambda")]
+            Self::Lambda => true,
+            _ => false,
+        }
+    }
+}
+
 /// A page of the reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Page {

@@ -1,4 +1,4 @@
-//! Log lines on standard error: warnings, and more with `-v`.
+//! Log lines on standard error: warnings, and more with `-v` or by a command that stays, which nobody watches.
 //!
 //! What plugins log is in the ledger (`sereno runs logs`); here too with `-v`, and always in JSON, which somebody collects.
 //! Each line of a run in JSON has a `span` with the run's id, job and targets.
@@ -16,10 +16,11 @@ use crate::args::{Global, LogFormat};
 /// Libraries say little unless everything is asked for.
 const EVERYTHING: u8 = 3;
 
-/// Starts writing log lines. Levels are compared, no pattern is compiled: this is on the path of every start.
-pub(crate) fn start(global: &Global) {
+/// Starts writing log lines; `stays`: of a command that works until it is stopped. Levels are compared, no pattern is compiled: this is on the path of every start.
+pub(crate) fn start(global: &Global, stays: bool) {
     let is_json = matches!(global.log_format, LogFormat::Json);
-    let level = match (global.quiet, global.verbose) {
+    let verbose = global.verbose.max(u8::from(stays));
+    let level = match (global.quiet, verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) if is_json => LevelFilter::INFO,
         (false, 0) => LevelFilter::WARN,
@@ -32,7 +33,7 @@ pub(crate) fn start(global: &Global) {
     } else {
         LevelFilter::ERROR
     };
-    let plugins = if is_json || global.verbose > 0 {
+    let plugins = if is_json || verbose > 0 {
         level
     } else {
         LevelFilter::OFF

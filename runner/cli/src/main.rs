@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return answer_clap(&error, &given),
     };
-    logging::start(&arguments.global);
+    logging::start(&arguments.global, arguments.command.stays());
     let output = Output::new(&arguments.global);
     match commands::dispatch(arguments, &output) {
         Ok(code) => ExitCode::from(code),
