@@ -95,6 +95,26 @@ pub struct Effect {
 }
 
 impl Effect {
+    /// One of which nothing is planned or done yet.
+    pub fn of(verb: Verb, on: impl Into<String>, unit: impl Into<String>, what: impl Into<String>) -> Self {
+        Self {
+            verb,
+            on: on.into(),
+            unit: unit.into(),
+            what: what.into(),
+            planned: 0,
+            total: None,
+            done: 0,
+            bytes: None,
+            freed: None,
+            bytes_estimated: false,
+            skipped: 0,
+            cutoff: None,
+            guard: None,
+            also_exceeded: Vec::new(),
+        }
+    }
+
     /// The same effect, held against `states`.
     pub(crate) fn judged(mut self, states: impl IntoIterator<Item = GuardState>) -> Self {
         let mut states: Vec<GuardState> = states.into_iter().collect();

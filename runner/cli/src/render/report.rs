@@ -239,10 +239,6 @@ pub(super) mod tests {
             targets: vec![TargetReport {
                 target: "database.app".to_owned(),
                 effects: vec![Effect {
-                    verb: Verb::Delete,
-                    on: "database.app.tables.user_sessions".to_owned(),
-                    unit: "rows".to_owned(),
-                    what: "updated_at before 2026-11-17 02:30 UTC".to_owned(),
                     planned,
                     total: Some(40_000),
                     done: if mode == Mode::Apply && !guard.exceeded {
@@ -250,13 +246,14 @@ pub(super) mod tests {
                     } else {
                         0
                     },
-                    bytes: None,
-                    freed: None,
-                    bytes_estimated: false,
-                    skipped: 0,
                     cutoff: Some(at("2026-11-17T02:30:00Z")),
                     guard: Some(guard),
-                    also_exceeded: Vec::new(),
+                    ..Effect::of(
+                        Verb::Delete,
+                        "database.app.tables.user_sessions",
+                        "rows",
+                        "updated_at before 2026-11-17 02:30 UTC",
+                    )
                 }],
                 findings: Vec::new(),
             }],

@@ -278,21 +278,6 @@ impl BackupCapability {
     }
 
     fn effect(verb: Verb, on: &Path, unit: &str, what: String) -> Effect {
-        Effect {
-            verb,
-            on: on.to_string(),
-            unit: unit.to_owned(),
-            what,
-            planned: 0,
-            total: None,
-            done: 0,
-            bytes: None,
-            bytes_estimated: false,
-            freed: None,
-            skipped: 0,
-            cutoff: None,
-            guard: None,
-            also_exceeded: Vec::new(),
-        }
+        Effect::of(verb, on.to_string(), unit, what)
     }
 }

@@ -257,20 +257,9 @@ impl DatabaseCapability {
             UpkeepTask::Reindex { index, .. } => (Verb::Reindex, "indexes", index.clone()),
         };
         let mut effect = Effect {
-            verb,
-            on: on.clone(),
-            unit: unit.to_owned(),
-            what,
             planned: 1,
-            total: None,
-            done: 0,
-            bytes: None,
-            freed: None,
             bytes_estimated: self.hold.mode == Mode::Plan,
-            skipped: 0,
-            cutoff: None,
-            guard: None,
-            also_exceeded: Vec::new(),
+            ..Effect::of(verb, on.clone(), unit, what)
         };
         let of_plan = self.hold.judge_plan(&effect, 1);
         let of_rewrite = match &task {
@@ -428,39 +417,9 @@ impl DatabaseCapability {
 
 /// Rows put into a storage.
 pub(super) fn kept_effect(storage: &StorageCapability, on: &str) -> Effect {
-    Effect {
-        verb: Verb::Write,
-        on: storage.on().to_owned(),
-        unit: "rows".to_owned(),
-        what: format!("those of {on}"),
-        planned: 0,
-        total: None,
-        done: 0,
-        bytes: None,
-        freed: None,
-        bytes_estimated: false,
-        skipped: 0,
-        cutoff: None,
-        guard: None,
-        also_exceeded: Vec::new(),
-    }
+    Effect::of(Verb::Write, storage.on(), "rows", format!("those of {on}"))
 }
 
 fn rows_effect(on: &str, purge: &Purge) -> Effect {
-    Effect {
-        verb: Verb::Delete,
-        on: on.to_owned(),
-        unit: "rows".to_owned(),
-        what: purge.filter.to_string(),
-        planned: 0,
-        total: None,
-        done: 0,
-        bytes: None,
-        freed: None,
-        bytes_estimated: false,
-        skipped: 0,
-        cutoff: None,
-        guard: None,
-        also_exceeded: Vec::new(),
-    }
+    Effect::of(Verb::Delete, on, "rows", purge.filter.to_string())
 }

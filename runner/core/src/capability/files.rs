@@ -295,20 +295,8 @@ impl DirectoryCapability {
 
     fn effect(&self, filter: &FileFilter, unit: &str) -> Effect {
         Effect {
-            verb: Verb::Remove,
-            on: self.on.clone(),
-            unit: unit.to_owned(),
-            what: filter.to_string(),
-            planned: 0,
-            total: None,
-            done: 0,
-            bytes: None,
-            freed: None,
-            bytes_estimated: false,
-            skipped: 0,
             cutoff: filter.older_than,
-            guard: None,
-            also_exceeded: Vec::new(),
+            ..Effect::of(Verb::Remove, self.on.clone(), unit, filter.to_string())
         }
     }
 }

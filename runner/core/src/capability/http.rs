@@ -109,20 +109,15 @@ impl OriginCapability {
         let path = question.path();
         let (path, _) = path.split_once('?').unwrap_or((path, ""));
         Effect {
-            verb: Verb::Post,
-            on: self.on.clone(),
-            unit: "requests".to_owned(),
-            what: path.chars().take(200).collect(),
             planned: 1,
-            total: None,
             done: u64::from(apply && arrived),
             bytes: Some(question.body.len() as u64),
-            freed: None,
-            bytes_estimated: false,
-            skipped: 0,
-            cutoff: None,
-            guard: None,
-            also_exceeded: Vec::new(),
+            ..Effect::of(
+                Verb::Post,
+                self.on.clone(),
+                "requests",
+                path.chars().take(200).collect::<String>(),
+            )
         }
     }
 }

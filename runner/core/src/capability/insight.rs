@@ -77,24 +77,13 @@ impl DatabaseCapability {
     /// Ends one connection or its statement, within the guards.
     pub async fn end_connection(&self, backend: &Backend, mode: EndMode) -> Result<Upkeep, CallError> {
         let on = Path::Whole(self.name.clone()).to_string();
+        let what = match mode {
+            EndMode::Cancel => "only their statements",
+            EndMode::Terminate => "",
+        };
         let mut effect = Effect {
-            verb: Verb::Terminate,
-            on: on.clone(),
-            unit: "connections".to_owned(),
-            what: match mode {
-                EndMode::Cancel => "only their statements".to_owned(),
-                EndMode::Terminate => String::new(),
-            },
             planned: 1,
-            total: None,
-            done: 0,
-            bytes: None,
-            freed: None,
-            bytes_estimated: false,
-            skipped: 0,
-            cutoff: None,
-            guard: None,
-            also_exceeded: Vec::new(),
+            ..Effect::of(Verb::Terminate, on.clone(), "connections", what)
         };
         let (_, before) = self.hold.taken(&effect);
         let total = self.port.statistics().await?.connections;

@@ -98,22 +98,7 @@ impl DirectoryCapability {
     }
 
     fn named_effect(&self, verb: Verb) -> Effect {
-        Effect {
-            verb,
-            on: self.on.clone(),
-            unit: "files".to_owned(),
-            what: String::new(),
-            planned: 0,
-            total: None,
-            done: 0,
-            bytes: None,
-            freed: None,
-            bytes_estimated: false,
-            skipped: 0,
-            cutoff: None,
-            guard: None,
-            also_exceeded: Vec::new(),
-        }
+        Effect::of(verb, self.on.clone(), "files", "")
     }
 
     fn count_moved(&self, more: usize) -> Result<(), CallError> {

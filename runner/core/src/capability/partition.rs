@@ -229,20 +229,5 @@ impl DatabaseCapability {
 }
 
 fn partition_effect(verb: Verb, on: &str, partition: &TableName) -> Effect {
-    Effect {
-        verb,
-        on: on.to_owned(),
-        unit: "rows".to_owned(),
-        what: format!("partition {partition}"),
-        planned: 0,
-        total: None,
-        done: 0,
-        bytes: None,
-        freed: None,
-        bytes_estimated: false,
-        skipped: 0,
-        cutoff: None,
-        guard: None,
-        also_exceeded: Vec::new(),
-    }
+    Effect::of(verb, on, "rows", format!("partition {partition}"))
 }

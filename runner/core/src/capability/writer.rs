@@ -82,20 +82,9 @@ impl WriterCapability {
     fn effect(&self, how: &str, is_told: bool) -> Effect {
         let apply = self.hold.mode == Mode::Apply;
         Effect {
-            verb: Verb::Notify,
-            on: self.on.clone(),
-            unit: "notices".to_owned(),
-            what: how.to_owned(),
             planned: 1,
-            total: None,
             done: u64::from(apply && is_told),
-            bytes: None,
-            freed: None,
-            bytes_estimated: false,
-            skipped: 0,
-            cutoff: None,
-            guard: None,
-            also_exceeded: Vec::new(),
+            ..Effect::of(Verb::Notify, self.on.clone(), "notices", how)
         }
     }
 }

@@ -54,20 +54,14 @@ fn correct(effects: &mut Vec<Effect>, scope: &str, rows: u64) {
 
 fn missed(scope: &str, rows: u64) -> Effect {
     Effect {
-        verb: Verb::Delete,
-        on: scope.to_owned(),
-        unit: "rows".to_owned(),
-        what: "of a batch that was recorded beside the rows and nowhere else".to_owned(),
         planned: rows,
-        total: None,
         done: rows,
-        bytes: None,
-        freed: None,
-        bytes_estimated: false,
-        skipped: 0,
-        cutoff: None,
-        guard: None,
-        also_exceeded: Vec::new(),
+        ..Effect::of(
+            Verb::Delete,
+            scope,
+            "rows",
+            "of a batch that was recorded beside the rows and nowhere else",
+        )
     }
 }
 

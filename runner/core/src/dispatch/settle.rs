@@ -195,20 +195,15 @@ mod tests {
 
     fn exceeded() -> Effect {
         Effect {
-            verb: Verb::Delete,
-            on: "database.app.tables.user_sessions".to_owned(),
-            unit: "rows".to_owned(),
-            what: "updated_at before 2026-11-17 02:30 UTC".to_owned(),
             planned: 900,
             total: Some(1_000),
-            done: 0,
-            bytes: None,
-            freed: None,
-            bytes_estimated: false,
-            skipped: 0,
-            cutoff: None,
             guard: Some(GuardState::new("max_rows_percent", 20.0, 90.0)),
-            also_exceeded: Vec::new(),
+            ..Effect::of(
+                Verb::Delete,
+                "database.app.tables.user_sessions",
+                "rows",
+                "updated_at before 2026-11-17 02:30 UTC",
+            )
         }
     }
 
