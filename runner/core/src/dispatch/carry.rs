@@ -6,15 +6,13 @@ use tokio::sync::watch;
 
 use super::apply::stored_request;
 use super::error::Unstarted;
+use super::retries::{allowed, is_worth_another, may_succeed, tries};
 use super::{DispatchError, Problem, Services, Stop, whole};
 use crate::event::Continuation;
 use crate::ports::ledger::{RunQuery, RunRow};
 use crate::report::{Effect, Report};
-use crate::run::{Mode, Outcome, Reason, RunRequest, Work};
+use crate::run::{Mode, Outcome, Reason, RunRequest};
 use crate::value::Instant;
-
-/// Of a round, whose steps have retries of their own: over a restart and over a busy minute.
-const ROUND_RETRIES: u32 = 2;
 
 /// What the carrier is to do.
 #[derive(Debug)]
@@ -62,12 +60,12 @@ async fn carry_with(
 ) -> Carried {
     let work = request.work.clone();
     let (outcome, report) = match whole(services, request, plan, stop).await {
-        Ok(report) if !is_to_be_tried_again(&report.outcome) => return Carried::Done(Box::new(report)),
+        Ok(report) if !is_worth_another(&report.outcome) => return Carried::Done(Box::new(report)),
         Ok(report) => (report.outcome.clone(), Some(Box::new(report))),
         Err(Unstarted { error, report }) => {
             let outcome = error.outcome();
             match report {
-                Some(report) if is_to_be_tried_again(&outcome) => (outcome, Some(report)),
+                Some(report) if is_worth_another(&outcome) => (outcome, Some(report)),
                 report => return refused(Unstarted { error, report }),
             }
         }
@@ -75,8 +73,10 @@ async fn carry_with(
     let Some(report) = report else {
         return again(&outcome, "");
     };
-    match tries(services, &report).await {
-        Ok(tries) if tries > retries(services, &work) => Carried::Done(report),
+    let retries = allowed(&services.config, &work).unwrap_or_default();
+    match attempts(services, &report.key).await {
+        // The first try is none of the retries.
+        Ok(attempts) if tries(&attempts) > retries => Carried::Done(report),
         _ => again(&outcome, report.run.as_str()),
     }
 }
@@ -95,66 +95,13 @@ fn refused(unstarted: Unstarted) -> Carried {
     let kind = match &error {
         DispatchError::AtWork { .. } => "at-work".to_owned(),
         DispatchError::Ledger(_) => "ledger".to_owned(),
-        error if is_to_be_tried_again(&error.outcome()) => error.outcome().label(),
+        error if is_worth_another(&error.outcome()) => error.outcome().label(),
         _ => return Carried::Refused(error),
     };
     Carried::Again {
         kind,
         message: error.to_string(),
     }
-}
-
-fn is_to_be_tried_again(outcome: &Outcome) -> bool {
-    matches!(
-        outcome,
-        Outcome::Retryable(_)
-            | Outcome::Unreachable(_)
-            | Outcome::Lost(_)
-            | Outcome::Cancelled
-            | Outcome::Interrupted
-    )
-}
-
-/// The labels of those, as rows have them.
-const TRIED_AGAIN: [&str; 5] = [
-    "failed(retryable)",
-    "unreachable",
-    "lost",
-    "cancelled",
-    "interrupted",
-];
-
-fn retries(services: &Services, work: &Work) -> u32 {
-    match work {
-        Work::Job(name) => services.config.jobs.get(name).map_or(0, |job| job.retries),
-        Work::Round(_) => ROUND_RETRIES,
-    }
-}
-
-/// Attempts that ended so since the cursor last moved, this one with them.
-async fn tries(services: &Services, report: &Report) -> Result<u32, DispatchError> {
-    Ok(since_moved(&attempts(services, &report.key).await?))
-}
-
-fn since_moved(attempts: &[RunRow]) -> u32 {
-    let mut tries = 0;
-    for (place, row) in attempts.iter().enumerate() {
-        if !is_tried_again(row) {
-            break;
-        }
-        tries += 1;
-        let before = attempts.get(place + 1).and_then(|row| row.cursor.as_ref());
-        if row.cursor.as_ref() != before {
-            break;
-        }
-    }
-    tries
-}
-
-fn is_tried_again(row: &RunRow) -> bool {
-    row.outcome
-        .as_deref()
-        .is_some_and(|label| TRIED_AGAIN.contains(&label))
 }
 
 /// Of a key, newest first.
@@ -185,7 +132,7 @@ async fn going_on(
     let is_overtaken = attempts
         .iter()
         .filter(|row| row.attempt > more.attempt)
-        .any(|row| row.outcome.is_some() && !is_tried_again(row));
+        .any(|row| row.outcome.is_some() && !may_succeed(row));
     if is_overtaken && let Some(mut report) = services.ledger.report(&newest.id).await? {
         report.duplicate = true;
         // What it left is its own continuation's to do.
@@ -216,63 +163,5 @@ impl Report {
             key: self.key.clone(),
             attempt: self.attempt,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::run::RunState;
-
-    fn row(outcome: &str, cursor: Option<&str>) -> RunRow {
-        let at = Instant::UNIX_EPOCH;
-        RunRow {
-            id: crate::name::RunId::from_entropy(1),
-            key: "k".to_owned(),
-            attempt: 1,
-            work: "purge".parse().expect("a name"),
-            targets: Vec::new(),
-            shard: None,
-            mode: Mode::Apply,
-            reason: Reason::Invoke,
-            scheduled_at: at,
-            consent: String::new(),
-            digest: String::new(),
-            state: RunState::Ended,
-            cursor: cursor.map(str::to_owned),
-            started_at: at,
-            ended_at: Some(at),
-            outcome: Some(outcome.to_owned()),
-        }
-    }
-
-    #[test]
-    fn only_what_failed_since_the_cursor_moved_counts_as_a_try() {
-        let (lost, failed, more) = ("lost", "failed(retryable)", "continued");
-        for (attempts, expected) in [
-            (vec![row(failed, None)], 1),
-            (vec![row(failed, None), row(lost, None)], 2),
-            (
-                vec![row(failed, None), row("skipped(paused)", None), row(lost, None)],
-                1,
-            ),
-            (
-                vec![row(failed, Some("b")), row(more, Some("b")), row(failed, None)],
-                1,
-            ),
-            // It went on from `a` and came to `b` before it failed.
-            (
-                vec![
-                    row(failed, Some("b")),
-                    row(failed, Some("b")),
-                    row(lost, Some("a")),
-                    row(lost, Some("a")),
-                ],
-                2,
-            ),
-            (vec![row("succeeded", None)], 0),
-        ] {
-            assert_eq!(since_moved(&attempts), expected, "{attempts:#?}");
-        }
     }
 }

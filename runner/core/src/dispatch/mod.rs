@@ -23,6 +23,7 @@ mod record;
 mod redeliver;
 mod report;
 mod rescue;
+mod retries;
 mod round;
 mod settle;
 mod subject;

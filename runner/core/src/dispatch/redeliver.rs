@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::admit::accept;
 use super::examine::examine;
+use super::retries::{allowed, counted, has_ended, tries};
 use super::subject::Subject;
 use super::{DispatchError, Services};
 use crate::ports::ledger::{RunQuery, RunRow};
@@ -21,14 +22,11 @@ const CONTINUED: &str = "continued";
 /// After which it is not going on by itself any more.
 const GOES_ON_WITHIN: Duration = Duration::from_mins(1);
 
-/// Outcomes after which the same work may succeed.
+/// What may succeed at another try. Without what an operator cancelled: whoever keeps the schedules does not begin it again.
 const WORTH_ANOTHER: [&str; 4] = ["lost", "interrupted", "failed(retryable)", "unreachable"];
 
 /// Of those, the ones that say nothing against trying at once.
 const AT_ONCE: [&str; 2] = ["lost", "interrupted"];
-
-/// A try that met its own job at work: it neither counts nor ends anything.
-const OVERLAPPED: &str = "skipped(overlap)";
 
 /// Of each outcome the newest this many are looked at: many more than end so within [`AGE_MAX`] on a good day.
 const LOOKED_AT: u32 = 100;
@@ -87,16 +85,7 @@ async fn next_attempt(
         return Ok(None);
     };
     // What a person or an event asked for is delivered again by whoever asked.
-    let retries = match &first.work {
-        Work::Job(name) => services.config.jobs.get(name).map(|job| job.retries),
-        Work::Round(name) => services.config.rounds.get(name).map(|round| {
-            let jobs = round
-                .steps
-                .iter()
-                .filter_map(|step| services.config.jobs.get(&step.job));
-            jobs.map(|job| job.retries).max().unwrap_or_default()
-        }),
-    };
+    let retries = allowed(&services.config, &first.work);
     let (Some(retries), Reason::Tick) = (retries, &first.reason) else {
         return Ok(None);
     };
@@ -137,33 +126,23 @@ async fn key_of(services: &Services, request: &RunRequest) -> Option<String> {
 
 /// Whether the attempts, newest first, ask for another one by now.
 fn is_due(attempts: &[RunRow], retries: u32, now: Instant) -> bool {
-    let is = |row: &RunRow, labels: &[&str]| {
-        let label = row.outcome.as_deref();
-        label.is_some_and(|label| labels.contains(&label))
-    };
-    let mut tried = attempts.iter().skip_while(|row| is(row, &[OVERLAPPED]));
-    let Some(newest) = tried.next() else {
+    let Some(newest) = counted(attempts).next() else {
         return false;
     };
     let waited = |wait: Duration| newest.ended_at.is_some_and(|ended| now >= ended + wait);
-    if is(newest, &[CONTINUED]) {
+    if has_ended(newest, &[CONTINUED]) {
         return waited(GOES_ON_WITHIN);
     }
-    if !is(newest, &WORTH_ANOTHER) {
+    let tries = tries(attempts);
+    if !has_ended(newest, &WORTH_ANOTHER) || tries > retries {
         return false;
     }
-    // Since the cursor last moved.
-    let more = tried
-        .take_while(|row| is(row, &[OVERLAPPED]) || (is(row, &WORTH_ANOTHER) && row.cursor == newest.cursor));
-    let before = more.filter(|row| is(row, &WORTH_ANOTHER)).count();
-    let before = u32::try_from(before).unwrap_or(u32::MAX);
-    if before >= retries {
-        return false;
-    }
-    let wait = if is(newest, &AT_ONCE) {
+    let wait = if has_ended(newest, &AT_ONCE) {
         Duration::ZERO
     } else {
-        BACKOFF_MIN.saturating_mul(1 << before.min(16)).min(BACKOFF_MAX)
+        BACKOFF_MIN
+            .saturating_mul(1 << (tries - 1).min(16))
+            .min(BACKOFF_MAX)
     };
     waited(wait)
 }
@@ -225,10 +204,10 @@ mod tests {
     #[test]
     fn a_try_that_met_its_own_job_at_work_does_not_count_and_one_that_only_did_is_over() {
         let late = at(100_000);
-        let overlapped = [(OVERLAPPED, None), ("lost", None)];
+        let overlapped = [("skipped(overlap)", None), ("lost", None)];
         assert!(is_due(&attempts(&overlapped), 1, late));
         assert!(!is_due(&attempts(&overlapped), 0, late));
-        assert!(!is_due(&attempts(&[(OVERLAPPED, None)]), 5, late));
+        assert!(!is_due(&attempts(&[("skipped(overlap)", None)]), 5, late));
     }
 
     #[test]
