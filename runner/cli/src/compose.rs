@@ -91,36 +91,14 @@ pub(crate) async fn services(config: Arc<Config>, watching: &Watching) -> Result
     with_ledger(config, ledger, watching.progress(), Allocation::OnDemand)
 }
 
-/// Everything that a process needs that stays, over a ledger that is open: memory for `max_runs` guests, and who may ask.
+/// Everything that a process needs that stays, over a ledger that is open, with memory for `max_runs` guests.
 #[cfg(feature = "serve")]
-pub(crate) async fn serving(
+pub(crate) fn serving(
     config: Arc<Config>,
     ledger: Arc<dyn Ledger>,
     max_runs: u32,
-) -> Result<sereno_triggers::serve::Loaded, Failure> {
-    let secrets = Secrets::new(&config.folder);
-    let mut tokens = Vec::new();
-    for (name, token) in &config.serve.tokens {
-        let section = format!("serve.token.{name}");
-        let secret = secrets
-            .resolve(token.secret.reference())
-            .await
-            .map_err(|error| unresolved(&section, "secret", &error))?;
-        let hash = sereno_core::serve::hash_of_token(secret.expose().trim()).ok_or_else(|| {
-            let message = format!("secret of [{section}] is neither a token nor the hash of one");
-            Failure::new(USAGE, "configuration", message).hint(format!(
-                "a token has {} characters or more, none of them blank: `openssl rand -hex 32` makes one",
-                sereno_core::serve::TOKEN_CHARS_MIN
-            ))
-        })?;
-        tokens.push(sereno_triggers::serve::KnownToken {
-            name: name.to_string(),
-            hash,
-            role: token.role,
-        });
-    }
-    let services = with_ledger(config, ledger, Arc::new(Unwatched), Allocation::Pool(max_runs))?;
-    Ok(sereno_triggers::serve::Loaded { services, tokens })
+) -> Result<Services, Failure> {
+    with_ledger(config, ledger, Arc::new(Unwatched), Allocation::Pool(max_runs))
 }
 
 /// What stays from one invocation of a function to the next: the configuration and compiled plugins, and no connection.

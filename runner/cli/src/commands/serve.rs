@@ -9,9 +9,10 @@ use std::thread::available_parallelism;
 use anyhow::Context as _;
 use async_trait::async_trait;
 use sereno_core::config;
+use sereno_core::dispatch::Services;
 use sereno_core::job::Config;
 use sereno_core::ports::ledger::Ledger;
-use sereno_triggers::serve::{Ended, Host, Loaded, Rejected, Reload, Setting, keep, obey, signals};
+use sereno_triggers::serve::{Ended, Host, Rejected, Reload, Setting, keep, obey, signals};
 
 use super::check::{Reach, mistakes};
 use super::{block_on, source};
@@ -71,7 +72,7 @@ async fn stay(
     // Before anything else: a word to stop that comes early is heard.
     let orders = signals().context("could not listen for signals")?;
     let ledger = compose::ledger(&config).await?;
-    let loaded = compose::serving(Arc::clone(&config), Arc::clone(&ledger), setting.max_runs).await?;
+    let services = compose::serving(Arc::clone(&config), Arc::clone(&ledger), setting.max_runs)?;
     let reload = Again {
         global: global.clone(),
         output: output.clone(),
@@ -79,7 +80,7 @@ async fn stay(
         ledger_url: config.ledger_url.reference().to_owned(),
         max_runs: setting.max_runs,
     };
-    let host = Host::new(loaded, setting, Box::new(reload));
+    let host = Host::new(services, setting, Box::new(reload));
     let preparing = Arc::clone(&host);
     tokio::spawn(async move { preparing.prepare().await });
     let keeping = Arc::clone(&host);
@@ -102,7 +103,7 @@ struct Again {
 
 #[async_trait]
 impl Reload for Again {
-    async fn load(&self) -> Result<Loaded, Rejected> {
+    async fn load(&self) -> Result<Services, Rejected> {
         let rejected = |failure: Failure| Rejected(failure.text(self.output.paint_talk));
         let config = validated(&self.global, &self.output).await.map_err(rejected)?;
         if config.ledger_url.reference() != self.ledger_url {
@@ -110,8 +111,6 @@ impl Reload for Again {
                 "`url` under [ledger] changes with a new process".to_owned(),
             ));
         }
-        compose::serving(config, Arc::clone(&self.ledger), self.max_runs)
-            .await
-            .map_err(rejected)
+        compose::serving(config, Arc::clone(&self.ledger), self.max_runs).map_err(rejected)
     }
 }

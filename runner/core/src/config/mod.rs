@@ -251,7 +251,7 @@ pub fn read(text: &str, folder: &Path) -> Reading {
         plugins: plugin::read(&root, folder),
         lambda: lambda::read(&root),
         sinks: sink::read(&root, &mut mistakes),
-        serve: serve::read(&root, &mut mistakes),
+        serve: serve::read(&root),
         alert_sinks: Vec::new(),
         gauges: BTreeMap::new(),
         jobs: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! What the process works with, and how a request becomes a run in it: behind the gate, counted, stoppable.
 //!
-//! When something is due is the keeper's to know; what callers may ask is `http`'s.
+//! When something is due is the keeper's to know.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,36 +9,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sereno_core::dispatch::{self, DispatchError, Services, Stop};
-use sereno_core::guard::Allowances;
 use sereno_core::report::Report;
-use sereno_core::run::{Outcome, Reason, RunRequest, Work};
-use sereno_core::serve::Role;
+use sereno_core::run::{Outcome, RunRequest, Work};
 use sereno_core::value::Instant;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::gate::{Gate, Gated, Turn, with_turn};
-use super::metrics::Metrics;
-
-/// A caller's proof, resolved.
-#[derive(Clone)]
-pub struct KnownToken {
-    /// What it is called in the configuration.
-    pub name: String,
-    /// SHA-256 of the token, in lower-case hexadecimal.
-    pub hash: String,
-    /// What it is good for.
-    pub role: Role,
-}
-
-/// A configuration with everything it names.
-#[derive(Clone)]
-pub struct Loaded {
-    /// What dispatch works with.
-    pub services: Services,
-    /// Who may use the HTTP API.
-    pub tokens: Vec<KnownToken>,
-}
 
 /// Why a new configuration was not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +25,7 @@ pub struct Rejected(pub String);
 #[async_trait]
 pub trait Reload: Send + Sync {
     /// The configuration as it is now, validated. The ledger stays the one that is open.
-    async fn load(&self) -> Result<Loaded, Rejected>;
+    async fn load(&self) -> Result<Services, Rejected>;
 }
 
 /// What stays for the life of the process.
@@ -71,7 +48,7 @@ type Delivery = (Work, Option<Instant>, Option<u32>);
 
 /// See the module.
 pub struct Host {
-    loaded: RwLock<Arc<Loaded>>,
+    services: RwLock<Services>,
     gate: Arc<Gate>,
     setting: Setting,
     reload: Box<dyn Reload>,
@@ -87,17 +64,16 @@ pub struct Host {
     renewed_at: Mutex<Option<Instant>>,
     /// When the keeper last looked, by the clock's milliseconds.
     looked: AtomicU64,
-    pub(crate) metrics: Metrics,
 }
 
 impl Host {
     /// A host that does nothing yet.
-    pub fn new(loaded: Loaded, setting: Setting, reload: Box<dyn Reload>) -> Arc<Self> {
-        let gate = Gate::new(setting.max_runs, loaded.services.config.serve.runs_per_database);
+    pub fn new(services: Services, setting: Setting, reload: Box<dyn Reload>) -> Arc<Self> {
+        let gate = Gate::new(setting.max_runs, services.config.serve.runs_per_database);
         let gate = Arc::new(gate);
-        let loaded = behind(loaded, &gate, &setting);
+        let services = behind(services, &gate, &setting);
         Arc::new(Self {
-            loaded: RwLock::new(Arc::new(loaded)),
+            services: RwLock::new(services),
             gate,
             setting,
             reload,
@@ -108,17 +84,19 @@ impl Host {
             renewed: Notify::new(),
             renewed_at: Mutex::default(),
             looked: AtomicU64::new(NEVER),
-            metrics: Metrics::new(),
         })
     }
 
-    /// The configuration as it is now.
-    pub fn loaded(&self) -> Arc<Loaded> {
-        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    /// What dispatch works with, under the configuration as it is now.
+    pub fn services(&self) -> Services {
+        self.services
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn clock(&self) -> Arc<dyn sereno_core::ports::clock::Clock> {
-        Arc::clone(&self.loaded().services.clock)
+        self.services().clock
     }
 
     /// True once the process was told to stop: nothing new is taken.
@@ -178,22 +156,17 @@ impl Host {
     /// # Errors
     /// It has mistakes, or asks for what only a new process can do.
     pub async fn reload(&self) -> Result<(), Rejected> {
-        let result = self.reload.load().await;
-        self.metrics
-            .record(|| ::metrics::gauge!("sereno_reload_ok").set(if result.is_ok() { 1.0 } else { 0.0 }));
-        match result {
-            Ok(loaded) => {
-                let before = self.loaded();
-                let (old, new) = (&before.services.config.serve, &loaded.services.config.serve);
-                if (old.listen, old.max_runs, old.runs_per_database)
-                    != (new.listen, new.max_runs, new.runs_per_database)
-                {
+        match self.reload.load().await {
+            Ok(services) => {
+                let before = self.services();
+                let (old, new) = (&before.config.serve, &services.config.serve);
+                if (old.max_runs, old.runs_per_database) != (new.max_runs, new.runs_per_database) {
                     tracing::warn!(
-                        "`listen`, `max_runs` and `runs_per_database` under [serve] change with a new process"
+                        "`max_runs` and `runs_per_database` under [serve] change with a new process"
                     );
                 }
-                let loaded = behind(loaded, &self.gate, &self.setting);
-                *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+                let services = behind(services, &self.gate, &self.setting);
+                *self.services.write().unwrap_or_else(PoisonError::into_inner) = services;
                 lock(&self.renewed_at).get_or_insert_with(|| self.clock().now());
                 self.renewed.notify_one();
                 tracing::info!("took the new configuration");
@@ -216,14 +189,9 @@ impl Host {
         let counted = Counted::new(&self.at_work);
         tokio::spawn(async move {
             let _counted = counted;
-            let services = host.loaded().services.clone();
             let work = request.work.clone();
-            let is_tick = request.reason == Reason::Tick && request.attempt == Some(1);
-            let submitted = host.submit(&services, request).await;
-            let became = told(&work, &submitted);
-            if is_tick {
-                host.metrics.ticked(work.name(), became);
-            }
+            let submitted = host.submit(&host.services(), request).await;
+            tell(&work, &submitted);
             lock(&host.under_way).remove(&delivery);
         });
     }
@@ -237,43 +205,18 @@ impl Host {
         let of_work = under_way.iter().filter(|(work, ..)| *work == delivery.0).count();
         if of_work >= UNDER_WAY_MAX {
             tracing::warn!(work = %delivery.0, waiting = of_work, "a tick is left out: earlier ones of the same work wait for their turn");
-            self.metrics.ticked(delivery.0.name(), "left-out");
             return false;
         }
         under_way.insert(delivery.clone())
     }
 
     /// Runs a request to its end behind the gate. Whoever stops the host stops it.
-    pub(crate) async fn submit(
-        &self,
-        services: &Services,
-        request: RunRequest,
-    ) -> Result<Report, DispatchError> {
+    async fn submit(&self, services: &Services, request: RunRequest) -> Result<Report, DispatchError> {
         let stop = self.stop.subscribe();
         let Some(turn) = self.turn(services, &request.work).await else {
             return Err(going());
         };
-        let submitted = with_turn(turn, dispatch::submit(services, request, stop)).await;
-        self.ended(&submitted);
-        submitted
-    }
-
-    /// Applies a plan behind the gate.
-    #[allow(dead_code, reason = "the HTTP API asks for it")]
-    pub(crate) async fn apply(
-        &self,
-        services: &Services,
-        plan: &str,
-        work: &Work,
-        allow: Allowances,
-    ) -> Result<Report, DispatchError> {
-        let stop = self.stop.subscribe();
-        let Some(turn) = self.turn(services, work).await else {
-            return Err(going());
-        };
-        let applied = with_turn(turn, dispatch::apply(services, plan, allow, stop)).await;
-        self.ended(&applied);
-        applied
+        with_turn(turn, dispatch::submit(services, request, stop)).await
     }
 
     /// Counts a request as at work until what it answers is dropped.
@@ -290,17 +233,9 @@ impl Host {
         }
     }
 
-    fn ended(&self, submitted: &Result<Report, DispatchError>) {
-        if let Ok(report) = submitted
-            && !report.duplicate
-        {
-            self.metrics.ended(report);
-        }
-    }
-
     /// Makes every plugin ready that a job names, so that its first tick starts at once.
     pub async fn prepare(&self) {
-        let services = self.loaded().services.clone();
+        let services = self.services();
         let plugins: BTreeSet<_> = services
             .config
             .jobs
@@ -324,11 +259,13 @@ fn going() -> DispatchError {
 }
 
 /// The same with guests behind the gate.
-fn behind(mut loaded: Loaded, gate: &Arc<Gate>, setting: &Setting) -> Loaded {
-    let inner = Arc::clone(&loaded.services.plugins);
+fn behind(services: Services, gate: &Arc<Gate>, setting: &Setting) -> Services {
+    let inner = Arc::clone(&services.plugins);
     let gated = Gated::new(inner, Arc::clone(gate), setting.guests.clone());
-    loaded.services.plugins = Arc::new(gated);
-    loaded
+    Services {
+        plugins: Arc::new(gated),
+        ..services
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -351,17 +288,15 @@ impl Drop for Counted {
     }
 }
 
-/// Tells the log what became of a scheduled request, and answers it in a word.
-fn told(work: &Work, submitted: &Result<Report, DispatchError>) -> &'static str {
+/// Tells the log what became of a scheduled request.
+fn tell(work: &Work, submitted: &Result<Report, DispatchError>) {
     match submitted {
         // Another host was first, and it is that one's to tell.
         Err(error @ (DispatchError::Taken { .. } | DispatchError::AtWork { .. })) => {
             tracing::debug!(%work, %error, "another host has it");
-            "taken"
         }
         Ok(report) if report.duplicate => {
             tracing::debug!(%work, run = %report.run, "it was done before");
-            "taken"
         }
         Ok(report) => {
             let outcome = report.outcome.label();
@@ -372,11 +307,9 @@ fn told(work: &Work, submitted: &Result<Report, DispatchError>) -> &'static str 
                 }
                 _ => tracing::warn!(%work, run = %report.run, outcome, message, "a tick did not succeed"),
             }
-            "ran"
         }
         Err(error) => {
             tracing::error!(%work, %error, "a tick could not be run");
-            "failed"
         }
     }
 }

@@ -29,8 +29,8 @@ const LAST_RUNS: u32 = 20;
 pub async fn keep(host: &Arc<Host>) {
     let clock = host.clock();
     let mut table = {
-        let loaded = host.loaded();
-        Timetable::new(&loaded.services.config, clock.now())
+        let services = host.services();
+        Timetable::new(&services.config, clock.now())
     };
     tracing::info!(schedules = table.len(), "keeping the schedules");
     let started = clock.now();
@@ -42,7 +42,7 @@ pub async fn keep(host: &Arc<Host>) {
         let monotonic = clock.monotonic_ms();
         watchdog.calm();
         if let Some(since) = host.take_renewed() {
-            table.read(&host.loaded().services.config, since);
+            table.read(&host.services().config, since);
         }
         for due in table.due(clock.now()) {
             hand_out(host, due);
@@ -99,7 +99,7 @@ fn hand_out(host: &Arc<Host>, due: Due) {
 /// Runs the latest time of each schedule that went by while nobody was there: one each, and only where work has run before,
 /// since a job that is new has missed nothing. What is too old by then is not begun, and nobody records it at each start.
 async fn catch_up(host: Arc<Host>, latest: Vec<(Work, Instant)>) {
-    let services = host.loaded().services.clone();
+    let services = host.services();
     for (work, at) in latest {
         match is_missed(&services, &work, at).await {
             Ok(true) => {
@@ -137,14 +137,12 @@ fn max_age(services: &Services, work: &Work, at: Instant) -> chrono::TimeDelta {
 
 /// Closes runs whose host died, and delivers what is to be delivered again. Letters that wait are sent beside it.
 async fn look_after(host: Arc<Host>) {
-    let services = host.loaded().services.clone();
+    let services = host.services();
     match dispatch::rescue(&services).await {
         Ok(orphans) => {
-            let count = orphans.len() as u64;
+            let count = orphans.len();
             if count > 0 {
                 tracing::warn!(runs = count, "closed runs whose host had died");
-                host.metrics
-                    .record(|| ::metrics::counter!("sereno_rescued_total").increment(count));
             }
         }
         Err(error) => {

@@ -7,11 +7,10 @@
 mod gate;
 mod host;
 mod keeper;
-mod metrics;
 mod notify;
 mod orders;
 mod timetable;
 
-pub use host::{Host, KnownToken, Loaded, Rejected, Reload, Setting};
+pub use host::{Host, Rejected, Reload, Setting};
 pub use keeper::keep;
 pub use orders::{Ended, Order, obey, signals};

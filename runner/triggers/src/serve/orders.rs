@@ -68,7 +68,7 @@ pub async fn obey(host: &Arc<Host>, mut orders: mpsc::Receiver<Order>) -> Ended 
         notify::ready();
     }
     notify::stopping();
-    let grace = host.loaded().services.config.serve.drain;
+    let grace = host.services().config.serve.drain;
     host.drain();
     tracing::info!(
         at_work = host.at_work(),

@@ -22,7 +22,7 @@ use sereno_core::report::LimitsUsed;
 use sereno_core::value::Instant;
 use sereno_tests::house::House;
 use sereno_tests::wait::wait_for;
-use sereno_triggers::serve::{Host, Loaded, Order, Rejected, Reload, Setting, keep, obey};
+use sereno_triggers::serve::{Host, Order, Rejected, Reload, Setting, keep, obey};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -95,11 +95,11 @@ impl Plugins for Scripted {
 
 /// What the next reload answers.
 #[derive(Clone, Default)]
-struct Offered(Arc<Mutex<Option<Result<Loaded, Rejected>>>>);
+struct Offered(Arc<Mutex<Option<Result<Services, Rejected>>>>);
 
 #[async_trait]
 impl Reload for Offered {
-    async fn load(&self) -> Result<Loaded, Rejected> {
+    async fn load(&self) -> Result<Services, Rejected> {
         self.0.lock().unwrap().take().unwrap()
     }
 }
@@ -163,16 +163,12 @@ impl World {
     }
 
     /// The same under another configuration.
-    fn with(&self, configuration: &str) -> Loaded {
+    fn with(&self, configuration: &str) -> Services {
         let other = House::new(configuration, self.folder.path()).unwrap();
-        let services = Services {
+        Services {
             config: other.services.config,
             targets: other.services.targets,
             ..self.house.services.clone()
-        };
-        Loaded {
-            services,
-            tokens: Vec::new(),
         }
     }
 
@@ -186,12 +182,8 @@ impl World {
             guests: runtime.handle().clone(),
             max_runs: 4,
         };
-        let loaded = Loaded {
-            services: self.services(name),
-            tokens: Vec::new(),
-        };
         let offered = Offered::default();
-        let host = Host::new(loaded, setting, Box::new(offered.clone()));
+        let host = Host::new(self.services(name), setting, Box::new(offered.clone()));
         let (orders, received) = mpsc::channel(4);
         let (kept, obeyed) = (Arc::clone(&host), Arc::clone(&host));
         Running {

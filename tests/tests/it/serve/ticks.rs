@@ -110,7 +110,7 @@ async fn a_new_configuration_is_taken_and_one_with_mistakes_is_not() {
     let changed = world.with(&configuration("", "shared", 2, "schedule = \"*/2 * * * *\""));
     *host.offered.0.lock().unwrap() = Some(Ok(changed));
     host.host.reload().await.unwrap();
-    let config = Arc::clone(&host.host.loaded().services.config);
+    let config = Arc::clone(&host.host.services().config);
     assert_eq!(config.jobs.len(), 2);
     for _ in 0..2 {
         world.pass(&[&host], MINUTE);
