@@ -53,15 +53,24 @@ pub async fn keep(host: &Arc<Host>) {
             rescued_at = Some(monotonic);
             rescue = Some(aside(host, look_after(Arc::clone(host))));
         }
-        host.look(monotonic);
         let rest = table
             .next()
             .and_then(|next| (next - clock.now()).to_std().ok())
             .unwrap_or(LOOK_EVERY)
             .min(LOOK_EVERY)
             .max(Duration::from_millis(1));
+        // Told only once it is asleep, and not when the time to look again came while it looked.
+        let looked = async {
+            let took = Duration::from_millis(clock.monotonic_ms().saturating_sub(monotonic));
+            if took < rest {
+                host.look(monotonic);
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
+            biased;
             () = clock.sleep(rest) => {}
+            () = looked => {}
             () = host.drained() => {}
             () = host.renewed() => {}
         }

@@ -19,7 +19,7 @@ async fn two_hosts_on_one_ledger_run_each_of_500_ticks_once() {
     let database = postgres::shared().unwrap().database("serve_ticks").await.unwrap();
     world.house.services.ledger = ledgers::open(&database.url, world.folder.path()).await.unwrap();
     let (a, b) = (world.start("a"), world.start("b"));
-    world.rest(&[&a, &b]);
+    World::rest(&[&a, &b]);
     for _ in 0..20 {
         world.pass(&[&a, &b], MINUTE);
     }
@@ -33,7 +33,7 @@ async fn two_hosts_on_one_ledger_run_each_of_500_ticks_once() {
 async fn a_directory_of_each_machine_is_cleaned_once_by_each() {
     let world = World::new(&configuration("", "host", 2, EACH_MINUTE));
     let (a, b) = (world.start("a"), world.start("b"));
-    world.rest(&[&a, &b]);
+    World::rest(&[&a, &b]);
     for _ in 0..3 {
         world.pass(&[&a, &b], MINUTE);
     }
@@ -46,13 +46,13 @@ async fn a_directory_of_each_machine_is_cleaned_once_by_each() {
 async fn of_the_times_that_went_by_while_nobody_was_there_the_latest_is_run_once() {
     let world = World::new(&configuration("", "shared", 1, "schedule = \"*/10 * * * *\""));
     let first = world.start("a");
-    world.rest(&[&first]);
+    World::rest(&[&first]);
     world.pass(&[&first], 10 * MINUTE);
     first.kill();
     // Four times go by; the last of them less than half a period ago.
     world.house.clock.advance(42 * MINUTE);
     let again = world.start("a");
-    world.rest(&[&again]);
+    World::rest(&[&again]);
     assert_eq!(
         world.told().await,
         ["j0 03:10 #1 succeeded", "j0 03:50 #1 succeeded"]
@@ -60,11 +60,11 @@ async fn of_the_times_that_went_by_while_nobody_was_there_the_latest_is_run_once
     again.kill();
     // Another start finds nothing missed; nor does one when the latest is too old.
     let third = world.start("a");
-    world.rest(&[&third]);
+    World::rest(&[&third]);
     third.kill();
     world.house.clock.advance(16 * MINUTE);
     let fourth = world.start("a");
-    world.rest(&[&fourth]);
+    World::rest(&[&fourth]);
     assert_eq!(world.told().await.len(), 2, "{:?}", world.told().await);
 }
 
@@ -72,7 +72,7 @@ async fn of_the_times_that_went_by_while_nobody_was_there_the_latest_is_run_once
 async fn a_job_that_is_new_has_missed_nothing() {
     let world = World::new(&configuration("", "shared", 1, "schedule = \"0 3 * * *\""));
     let host = world.start("a");
-    world.rest(&[&host]);
+    World::rest(&[&host]);
     assert_eq!(world.told().await, [""; 0]);
 }
 
@@ -80,7 +80,7 @@ async fn a_job_that_is_new_has_missed_nothing() {
 async fn a_clock_that_jumps_makes_one_tick_of_what_it_jumped_over_and_none_twice() {
     let world = World::new(&configuration("", "shared", 1, EACH_MINUTE));
     let host = world.start("a");
-    world.rest(&[&host]);
+    World::rest(&[&host]);
     world.pass(&[&host], MINUTE);
     let before = world.now();
     world.house.clock.set(before + chrono::TimeDelta::hours(5));
@@ -103,7 +103,7 @@ async fn a_clock_that_jumps_makes_one_tick_of_what_it_jumped_over_and_none_twice
 async fn a_new_configuration_is_taken_and_one_with_mistakes_is_not() {
     let world = World::new(&configuration("", "shared", 1, EACH_MINUTE));
     let host = world.start("a");
-    world.rest(&[&host]);
+    World::rest(&[&host]);
     *host.offered.0.lock().unwrap() = Some(Err(Rejected("3 mistakes".to_owned())));
     assert_eq!(host.host.reload().await, Err(Rejected("3 mistakes".to_owned())));
     world.pass(&[&host], MINUTE);

@@ -26,7 +26,7 @@ fn begin(world: &World, hosts: &[&Running], until: Duration) {
 async fn a_run_whose_host_dies_is_closed_and_delivered_again_by_another_though_its_time_is_over() {
     let world = World::new(&configuration("", "shared", 1, EACH_MINUTE));
     let a = world.start("a");
-    world.rest(&[&a]);
+    World::rest(&[&a]);
     begin(&world, &[&a], 50 * SECOND);
     a.kill();
     let b = world.start("b");
@@ -35,7 +35,7 @@ async fn a_run_whose_host_dies_is_closed_and_delivered_again_by_another_though_i
         world.house.clock.advance(SECOND);
         assert!(wait_for(|| b.host.since_looked() == Some(Duration::ZERO), LIMIT));
     }
-    world.rest(&[&b]);
+    World::rest(&[&b]);
     world.pass(&[&b], 30 * SECOND);
     let told = world.told().await;
     assert_eq!(told[0], "j0 03:01 #1 lost");
@@ -44,16 +44,23 @@ async fn a_run_whose_host_dies_is_closed_and_delivered_again_by_another_though_i
         .keys()
         .map(|(_, at)| at.format("%H:%M").to_string())
         .collect();
-    assert_eq!(times, ["03:01", "03:02", "03:03"]);
+    // Of the second attempt and the next tick, which are due at once, the later one meets the other at work.
+    let is_overlapped = told.iter().any(|told| told == "j0 03:02 #1 skipped(overlap)");
+    let expected: &[&str] = if is_overlapped {
+        &["03:01", "03:03"]
+    } else {
+        &["03:01", "03:02", "03:03"]
+    };
+    assert_eq!(times, expected, "{told:#?}");
     assert!(successes.values().all(|count| *count == 1), "{told:#?}");
-    // A second attempt that met the tick of its own job at work was made again.
+    // A second attempt that met the tick of its own job at work was made again; the tick is over.
     let others = told
         .iter()
         .filter(|told| !told.ends_with("succeeded") && !told.ends_with("lost"));
     assert!(
-        others
-            .into_iter()
-            .all(|told| told == "j0 03:01 #2 skipped(overlap)"),
+        others.into_iter().all(
+            |told| ["j0 03:01 #2 skipped(overlap)", "j0 03:02 #1 skipped(overlap)"].contains(&told.as_str())
+        ),
         "{told:#?}"
     );
 }
@@ -67,7 +74,7 @@ async fn what_may_succeed_later_is_tried_again_within_its_retries_rarer_each_tim
         &format!("{EACH_HOUR}\nretries = 2"),
     ));
     let host = world.start("a");
-    world.rest(&[&host]);
+    World::rest(&[&host]);
     (0..4).for_each(|_| world.scripts.push(Script::Fail));
     world.house.clock.set("2026-11-20T03:59:59Z".parse().unwrap());
     let mut tried = Vec::new();
@@ -99,7 +106,7 @@ async fn what_may_succeed_later_is_tried_again_within_its_retries_rarer_each_tim
 async fn a_tick_that_meets_the_one_before_it_at_work_is_skipped_and_recorded() {
     let world = World::new(&configuration("", "shared", 1, EACH_MINUTE));
     let host = world.start("a");
-    world.rest(&[&host]);
+    World::rest(&[&host]);
     begin(&world, &[&host], 50 * SECOND);
     // Second by second, so that the lease is renewed as it is in life.
     for _ in 0..60 {
@@ -118,7 +125,7 @@ async fn a_tick_that_meets_the_one_before_it_at_work_is_skipped_and_recorded() {
 async fn told_to_stop_it_takes_nothing_new_and_interrupts_after_the_grace_and_another_host_goes_on() {
     let world = World::new(&configuration("drain = \"20s\"", "shared", 1, EACH_HOUR));
     let a = world.start("a");
-    world.rest(&[&a]);
+    World::rest(&[&a]);
     world.house.clock.set("2026-11-20T03:59:59Z".parse().unwrap());
     begin(&world, &[&a], SECOND);
     a.orders.send(Order::Stop).await.unwrap();
@@ -137,7 +144,7 @@ async fn told_to_stop_it_takes_nothing_new_and_interrupts_after_the_grace_and_an
     assert!(wait_for(gone, LIMIT));
     assert_eq!(world.told().await, ["j0 04:00 #1 interrupted"]);
     let b = world.start("b");
-    world.rest(&[&b]);
+    World::rest(&[&b]);
     assert_eq!(
         world.told().await,
         ["j0 04:00 #1 interrupted", "j0 04:00 #2 succeeded"]
@@ -150,7 +157,7 @@ async fn told_to_stop_it_takes_nothing_new_and_interrupts_after_the_grace_and_an
 async fn told_twice_it_stops_at_once() {
     let world = World::new(&configuration("", "shared", 1, EACH_HOUR));
     let mut host = world.start("a");
-    world.rest(&[&host]);
+    World::rest(&[&host]);
     world.house.clock.set("2026-11-20T03:59:59Z".parse().unwrap());
     begin(&world, &[&host], SECOND);
     for _ in 0..2 {
@@ -164,7 +171,7 @@ async fn told_twice_it_stops_at_once() {
 async fn what_is_paused_is_skipped_and_recorded() {
     let world = World::new(&configuration("", "shared", 2, EACH_MINUTE));
     let host = world.start("a");
-    world.rest(&[&host]);
+    World::rest(&[&host]);
     let now = world.now();
     world
         .house
