@@ -2,6 +2,7 @@
 //!
 //! What an approval is and what voids it is `approval`'s; what consent is about is `consent`'s.
 
+use chrono::SubsecRound as _;
 use serde_json::{Value as Json, json};
 use tokio::sync::watch;
 
@@ -141,6 +142,8 @@ async fn plan_one(
 ) -> Result<PlannedJob, DispatchError> {
     let request = RunRequest {
         mode: Mode::Plan,
+        // As for a plan by hand, whose cutoffs people read.
+        scheduled_at: Some(services.clock.now().trunc_subsecs(0)),
         ..RunRequest::manual(job.name.clone())
     };
     let mut planned = PlannedJob {
